@@ -1,0 +1,1 @@
+//! osdsctl: the command line of osds.

@@ -1,0 +1,2 @@
+//! osdsctl.
+fn main() {}

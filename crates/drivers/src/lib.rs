@@ -1,0 +1,1 @@
+//! Storage and target drivers behind two traits, and their YAML configuration.

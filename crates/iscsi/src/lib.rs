@@ -1,0 +1,1 @@
+//! A user-space iSCSI target: shared block devices with per-initiator access.

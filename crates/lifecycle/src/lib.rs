@@ -1,0 +1,1 @@
+//! What may happen next to a volume and its attachments, as pure functions.

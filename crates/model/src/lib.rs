@@ -1,0 +1,1 @@
+//! The nouns of osds: volumes, attachments, pools, profiles, docks, hosts, snapshots.

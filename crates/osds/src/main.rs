@@ -1,0 +1,2 @@
+//! The osds daemon.
+fn main() {}

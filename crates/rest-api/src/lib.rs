@@ -1,0 +1,1 @@
+//! The OpenSDS v1beta wire: JSON shapes, error body, lists, client.

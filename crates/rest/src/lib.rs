@@ -1,0 +1,1 @@
+//! The OpenSDS v1beta REST server.

@@ -1,0 +1,1 @@
+//! Versioned records with compare-and-swap, in memory and on disk.
