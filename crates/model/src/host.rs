@@ -1,0 +1,101 @@
+//! A machine that volumes are attached to.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{HostId, TenantId, UserId};
+use crate::time::Timestamp;
+
+/// One port of a host, by the name it logs in with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Initiator {
+    /// IQN, EUI or NAA name for iSCSI; WWPN for Fibre Channel; host NQN for NVMe.
+    pub port_name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What an initiator speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// iSCSI.
+    Iscsi,
+    /// Fibre Channel.
+    FibreChannel,
+    /// NVMe over Fabrics.
+    #[serde(rename = "nvmeof")]
+    NvmeOf,
+}
+
+impl Protocol {
+    /// Every protocol there is.
+    pub const ALL: [Self; 3] = [Self::Iscsi, Self::FibreChannel, Self::NvmeOf];
+
+    /// The OpenSDS word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Iscsi => "iscsi",
+            Self::FibreChannel => "fibre_channel",
+            Self::NvmeOf => "nvmeof",
+        }
+    }
+
+    /// The protocol with this OpenSDS word.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.as_str() == text)
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a host is kept out of every volume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// Since when.
+    pub since: Timestamp,
+    /// The operator's reason; may be empty.
+    pub reason: String,
+}
+
+/// A machine that volumes are attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Host {
+    /// Its id.
+    pub id: HostId,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// When the record last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who registered it.
+    pub user: UserId,
+    /// DNS-like name, unique in what its tenant can see.
+    pub name: String,
+    /// `linux`, `windows` or `esxi`.
+    pub os_type: String,
+    /// `agent` or `agentless`.
+    pub access_mode: String,
+    /// Dotted IPv4 address, as OpenSDS asks; information only, access goes by initiator.
+    pub ip: String,
+    /// Port of its agent, or 0.
+    pub port: u16,
+    /// User name of its agent; the password is accepted on the wire and never kept.
+    pub username: String,
+    /// Where it can reach volumes; `None` and empty read differently on the wire.
+    pub availability_zones: Option<Vec<String>>,
+    /// The names it logs in with.
+    pub initiators: Vec<Initiator>,
+    /// Set while the host is kept out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+}

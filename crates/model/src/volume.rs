@@ -1,0 +1,87 @@
+//! A volume and everybody who has it: one record, so that one compare-and-swap decides each race.
+//!
+//! [`VolumeState`] is the part that rules look at and that `lifecycle` is model-checked on; the
+//! rest of [`Volume`] is what users call it and where it lives.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Attachment;
+use crate::capacity::Capacity;
+use crate::fault::Fault;
+use crate::id::{HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId};
+use crate::time::Timestamp;
+use crate::wish::Generation;
+
+/// A volume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its id.
+    pub id: VolumeId,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When the record last changed.
+    pub updated_at: Option<Timestamp>,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Who asked.
+    pub user: UserId,
+    /// Its name; not unique.
+    pub name: String,
+    /// Words for people.
+    pub description: String,
+    /// Where hosts must be to attach it.
+    pub availability_zone: String,
+    /// The profile it was made under.
+    pub profile: ProfileId,
+    /// The pool it lives in; chosen once, when it is asked for.
+    pub pool: PoolId,
+    /// The snapshot it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+    /// Free text pairs.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Wish, reality and holders.
+    pub state: VolumeState,
+}
+
+/// What is wished of a volume, what is known of it, and who has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct VolumeState {
+    /// Raised by every edit of the wish; a dock refuses older ones.
+    pub generation: Generation,
+    /// What the volume allows; fixed when it is made.
+    pub terms: Terms,
+    /// Whether it shall be there, and how large.
+    pub presence: Presence,
+    /// How large it is, as the dock last confirmed; `None` until it is first made.
+    pub made: Option<Capacity>,
+    /// Why the volume itself is not as wished, when something failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// Who has it, or is about to, or is about to lose it.
+    #[serde(default)]
+    pub attachments: BTreeMap<HostId, Attachment>,
+}
+
+/// What a volume allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Terms {
+    /// Whether several hosts may have it at once.
+    pub multi_attach: bool,
+    /// How many at most, where the profile says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attachments: Option<u32>,
+}
+
+/// Whether a volume shall be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Presence {
+    /// It shall be there, of this size.
+    Wanted(Capacity),
+    /// It shall be gone.
+    Unwanted,
+}

@@ -1,0 +1,102 @@
+//! What the controller tells a dock about one volume, and what the dock answers.
+//!
+//! Always the whole truth, never an order: a wish may be lost, doubled or late and nothing breaks,
+//! because a dock keeps the wish with the highest generation and works until reality matches it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::{AttachMode, Connection};
+use crate::capacity::Capacity;
+use crate::fault::Fault;
+use crate::host::Initiator;
+use crate::id::{HostId, PoolId, VolumeId};
+use crate::volume::Presence;
+
+/// Counts the edits of a volume's wish. Never reused, never lowered.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The one after this.
+    ///
+    /// # Panics
+    /// After 2^64 edits of one volume.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self.0.checked_add(1) {
+            Some(next) => Self(next),
+            None => panic!("generation overflow"),
+        }
+    }
+}
+
+/// All that shall be true of one volume on its dock.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VolumeWish {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// Which edit of the wish this is.
+    pub generation: Generation,
+    /// The pool it lives in.
+    pub pool: PoolId,
+    /// Whether it shall be there, and how large.
+    pub presence: Presence,
+    /// Whether it was there before. Then a dock that cannot find it must say so, and must not
+    /// make a new, empty one in its place.
+    pub exists: bool,
+    /// Whether somebody was promised to be alone (or the volume is not multi-attach): then nobody
+    /// is let in while a host that shall go could not be put out.
+    pub guarded: bool,
+    /// Who shall have it; nobody else.
+    pub hosts: BTreeMap<HostId, Grant>,
+}
+
+/// What one host shall have.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Grant {
+    /// Read-only or read-write.
+    pub mode: AttachMode,
+    /// The names it logs in with.
+    pub initiators: Vec<Initiator>,
+}
+
+/// A dock's answer to a [`VolumeWish`]: how far it got with this very generation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Applied {
+    /// The generation that was worked on.
+    pub generation: Generation,
+    /// How the volume itself came out.
+    pub volume: VolumeOutcome,
+    /// How each host came out. A host that is neither wished for nor listed here is not served:
+    /// no command of it will reach the blocks any more.
+    pub hosts: BTreeMap<HostId, HostOutcome>,
+}
+
+/// How the volume itself came out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VolumeOutcome {
+    /// It is there, of this size.
+    Present(Capacity),
+    /// It is gone.
+    Absent,
+    /// It is not as wished, and this is why.
+    Failed(Fault),
+}
+
+/// How one host came out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HostOutcome {
+    /// It is let in, this way.
+    Granted(Connection),
+    /// It could not be let in.
+    GrantFailed(Fault),
+    /// It could not be put out: it may still be served.
+    RevokeFailed(Fault),
+}
