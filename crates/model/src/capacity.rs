@@ -59,7 +59,7 @@ impl Capacity {
 
 impl fmt::Display for Capacity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 % GIB == 0 {
+        if self.0.is_multiple_of(GIB) {
             write!(f, "{} GiB", self.0 / GIB)
         } else {
             write!(f, "{} bytes", self.0)
