@@ -27,6 +27,9 @@ pub struct Pool {
     pub dock: DockId,
     /// Whether its dock reported it the last time; a pool that is not is never chosen.
     pub available: bool,
+    /// Whether its target can let one host read only while another writes. Where it cannot, a
+    /// read-only attachment beside another is refused rather than accepted and ignored.
+    pub enforces_read_only: bool,
     /// What the dock says it is.
     pub spec: PoolSpec,
     /// Promised to volumes, whether written or not.

@@ -1,0 +1,271 @@
+//! Who may have a volume: attach, detach, force.
+//!
+//! A volume has at most one attachment per host. Whether a newcomer may join is decided against
+//! *every* attachment on record, whatever its phase: one that is being taken down may still be
+//! served, and one whose grant failed may have been served for a moment.
+
+use osds_model::access::AttachmentFacts;
+use osds_model::{
+    AttachMode, Attachment, AttachmentId, HostId, Initiator, Phase, Presence, Sharing, VolumeState,
+};
+
+use crate::refused::Refused;
+use crate::status;
+
+/// A request to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// The id a new attachment gets.
+    pub id: AttachmentId,
+    /// The host.
+    pub host: HostId,
+    /// Whether the host is kept out.
+    pub fenced: bool,
+    /// Read-only or read-write.
+    pub mode: AttachMode,
+    /// What the host wants promised.
+    pub sharing: Sharing,
+    /// Whether the target can hold this host to reading beside others.
+    pub read_only_enforced: bool,
+    /// The names the host logs in with.
+    pub initiators: Vec<Initiator>,
+    /// What no rule looks at.
+    pub about: AttachmentFacts,
+}
+
+/// Attaches a host, or finds that it has what it asks for already.
+///
+/// # Errors
+/// [`Refused`], with the state unchanged.
+pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeState, Refused> {
+    if request.fenced {
+        return Err(Refused::Fenced { host: request.host });
+    }
+    match state.attachments.get(&request.host) {
+        Some(held) if held.phase == Phase::Detaching => return Err(Refused::StillDetaching),
+        Some(held) if (held.mode, held.sharing) == (request.mode, request.sharing) => {
+            return Ok(state.clone());
+        }
+        Some(held) => {
+            return Err(Refused::OtherTerms { mode: held.mode, sharing: held.sharing });
+        }
+        None => {}
+    }
+    if state.presence == Presence::Unwanted || state.made.is_none() {
+        return Err(Refused::NotAttachable { status: status::volume(state) });
+    }
+    may_join(state, request)?;
+
+    let mut next = state.clone();
+    next.generation = next.generation.next();
+    next.attachments.insert(
+        request.host,
+        Attachment {
+            id: request.id,
+            mode: request.mode,
+            sharing: request.sharing,
+            phase: Phase::Attaching,
+            fault: None,
+            initiators: request.initiators.clone(),
+            connection: None,
+            about: request.about.clone(),
+        },
+    );
+    Ok(next)
+}
+
+/// Takes a host off the list. Asking twice, or for a host that is not there, changes nothing.
+#[must_use]
+pub fn detach(state: &VolumeState, host: HostId) -> VolumeState {
+    let mut next = state.clone();
+    if let Some(held) = next.attachments.get_mut(&host)
+        && held.phase != Phase::Detaching
+    {
+        held.phase = Phase::Detaching;
+        held.fault = None;
+        // The dock drops anything older, so an edit must never reuse a generation.
+        next.generation = next.generation.next();
+    }
+    next
+}
+
+/// Forgets a detach that does not finish, on an operator's word that the host cannot write any
+/// more. The dock, when it comes back, still puts the host out before it lets anybody else in.
+///
+/// # Errors
+/// [`Refused::NotDetaching`] unless the host is on its way out (or not there at all, which is
+/// fine: nothing changes).
+pub fn force(state: &VolumeState, host: HostId) -> Result<VolumeState, Refused> {
+    match state.attachments.get(&host) {
+        None => Ok(state.clone()),
+        Some(held) if held.phase == Phase::Detaching => {
+            let mut next = state.clone();
+            next.attachments.remove(&host);
+            next.generation = next.generation.next();
+            Ok(next)
+        }
+        Some(_) => Err(Refused::NotDetaching),
+    }
+}
+
+/// The rules of sharing, against everybody who has the volume.
+fn may_join(state: &VolumeState, request: &AttachRequest) -> Result<(), Refused> {
+    if !state.terms.multi_attach
+        && let Some(holder) = state.attachments.keys().next()
+    {
+        return Err(Refused::HeldByAnotherHost { holder: *holder });
+    }
+    for (holder, held) in &state.attachments {
+        if breaks(held.sharing, held.mode, request.mode) {
+            return Err(Refused::Promised { holder: *holder, promised: held.sharing });
+        }
+        if breaks(request.sharing, request.mode, held.mode) {
+            return Err(Refused::CannotPromise {
+                holder: *holder,
+                mode: held.mode,
+                wanted: request.sharing,
+            });
+        }
+    }
+    let read_only_somewhere = request.mode == AttachMode::ReadOnly
+        || state.attachments.values().any(|held| held.mode == AttachMode::ReadOnly);
+    if read_only_somewhere && !request.read_only_enforced && !state.attachments.is_empty() {
+        return Err(Refused::ReadOnlyNotEnforced);
+    }
+    match state.terms.max_attachments {
+        Some(limit) if state.attachments.len() >= limit as usize => Err(Refused::Full { limit }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether another host in mode `other` breaks the promise of one that has (`promise`, `mode`).
+/// A sole writer that only reads was promised nothing.
+fn breaks(promise: Sharing, mode: AttachMode, other: AttachMode) -> bool {
+    match promise {
+        Sharing::Shared => false,
+        Sharing::SoleWriter => mode == AttachMode::ReadWrite && other == AttachMode::ReadWrite,
+        Sharing::Exclusive => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::volume;
+    use osds_model::volume::Terms;
+    use osds_model::{Capacity, Generation};
+
+    const A: HostId = HostId::from_u128(0xa);
+    const B: HostId = HostId::from_u128(0xb);
+
+    fn made(multi_attach: bool, max_attachments: Option<u32>) -> VolumeState {
+        let size = Capacity::from_gib(1).unwrap();
+        let mut state = volume::new(size, Terms { multi_attach, max_attachments });
+        state.made = Some(size);
+        state
+    }
+
+    fn ask(host: HostId, mode: AttachMode, sharing: Sharing) -> AttachRequest {
+        AttachRequest {
+            id: AttachmentId::from_u128(1),
+            host,
+            fenced: false,
+            mode,
+            sharing,
+            read_only_enforced: true,
+            initiators: vec![],
+            about: AttachmentFacts::default(),
+        }
+    }
+
+    use AttachMode::{ReadOnly as RO, ReadWrite as RW};
+    use Sharing::{Exclusive, Shared, SoleWriter};
+
+    #[test]
+    fn asking_twice_is_boring_and_asking_otherwise_is_refused() {
+        let one = attach(&made(true, None), &ask(A, RW, Shared)).unwrap();
+        let mut again = ask(A, RW, Shared);
+        again.id = AttachmentId::from_u128(2);
+        assert_eq!(attach(&one, &again).unwrap(), one);
+        let refused = attach(&one, &ask(A, RO, Shared)).unwrap_err();
+        assert_eq!(refused, Refused::OtherTerms { mode: RW, sharing: Shared });
+        let leaving = detach(&one, A);
+        assert_eq!(leaving.generation, Generation(3));
+        assert_eq!(detach(&leaving, A), leaving);
+        assert_eq!(attach(&leaving, &ask(A, RW, Shared)), Err(Refused::StillDetaching));
+    }
+
+    #[test]
+    fn without_multi_attach_any_phase_holds() {
+        let one = attach(&made(false, None), &ask(A, RW, Shared)).unwrap();
+        for held in [one.clone(), detach(&one, A)] {
+            let refused = attach(&held, &ask(B, RO, Shared)).unwrap_err();
+            assert_eq!(refused, Refused::HeldByAnotherHost { holder: A });
+            assert!(refused.to_string().starts_with("volume is already attached to one of the"));
+        }
+    }
+
+    /// The whole table of promises: who has it, who asks, and whether they get along.
+    #[test]
+    fn promises() {
+        let kinds =
+            [(Shared, RW), (Shared, RO), (SoleWriter, RW), (SoleWriter, RO), (Exclusive, RO)];
+        let granted: Vec<Vec<bool>> = kinds
+            .iter()
+            .map(|&(held, held_mode)| {
+                let state = attach(&made(true, None), &ask(A, held_mode, held)).unwrap();
+                kinds.iter().map(|&(s, m)| attach(&state, &ask(B, m, s)).is_ok()).collect()
+            })
+            .collect();
+        let (y, n) = (true, false);
+        assert_eq!(
+            granted,
+            [
+                [y, y, n, y, n], // shared rw holder
+                [y, y, y, y, n], // shared ro holder
+                [n, y, n, y, n], // sole writer
+                [y, y, y, y, n], // sole writer that only reads
+                [n, n, n, n, n], // exclusive holder
+            ]
+        );
+    }
+
+    #[test]
+    fn limits_fences_and_targets_that_cannot() {
+        let full = attach(&made(true, Some(1)), &ask(A, RW, Shared)).unwrap();
+        assert_eq!(attach(&full, &ask(B, RW, Shared)), Err(Refused::Full { limit: 1 }));
+        let mut fenced = ask(A, RW, Shared);
+        fenced.fenced = true;
+        assert_eq!(attach(&full, &fenced), Err(Refused::Fenced { host: A }));
+        let held = attach(&made(true, None), &ask(A, RW, Shared)).unwrap();
+        let mut weak = ask(B, RO, Shared);
+        weak.read_only_enforced = false;
+        assert_eq!(attach(&held, &weak), Err(Refused::ReadOnlyNotEnforced));
+        assert!(attach(&made(true, None), &weak).is_ok(), "alone it does no harm");
+    }
+
+    #[test]
+    fn only_a_volume_that_is_there_can_be_attached() {
+        let size = Capacity::from_gib(1).unwrap();
+        let young = volume::new(size, Terms { multi_attach: true, max_attachments: None });
+        assert_eq!(
+            attach(&young, &ask(A, RW, Shared)),
+            Err(Refused::NotAttachable { status: "creating" })
+        );
+        let leaving = volume::delete(&made(true, None)).unwrap();
+        assert_eq!(
+            attach(&leaving, &ask(A, RW, Shared)),
+            Err(Refused::NotAttachable { status: "deleting" })
+        );
+    }
+
+    #[test]
+    fn force_is_for_a_detach_that_does_not_finish() {
+        let one = attach(&made(false, None), &ask(A, RW, Shared)).unwrap();
+        assert_eq!(force(&one, A), Err(Refused::NotDetaching));
+        assert_eq!(force(&one, B).unwrap(), one);
+        let forgotten = force(&detach(&one, A), A).unwrap();
+        assert!(forgotten.attachments.is_empty());
+        assert!(forgotten.generation > detach(&one, A).generation);
+    }
+}

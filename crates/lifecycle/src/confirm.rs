@@ -1,0 +1,62 @@
+//! Folding a dock's answer back into the record.
+//!
+//! Only the answer to the *current* generation counts: an answer to an older wish says nothing
+//! about the edits since. A host is forgotten only when the dock no longer lists it, that is, when
+//! no command of it can reach the blocks any more.
+
+use osds_model::{
+    Applied, Capacity, Fault, FaultKind, HostOutcome, Phase, Presence, VolumeOutcome, VolumeState,
+};
+
+/// What is left of the record after an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Confirmed {
+    /// This is what is known now (the same as before when the answer was an old one).
+    Known(VolumeState),
+    /// The volume is gone and nobody has it: its record can go, and `freed` returns to its pool.
+    Gone {
+        /// What it took of its pool.
+        freed: Capacity,
+    },
+}
+
+/// Folds `applied` into `state`.
+#[must_use]
+pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
+    if applied.generation != state.generation {
+        return Confirmed::Known(state.clone());
+    }
+    let mut next = state.clone();
+    match (&applied.volume, state.presence) {
+        (VolumeOutcome::Absent, Presence::Unwanted) => {
+            return Confirmed::Gone { freed: crate::volume::footprint(state) };
+        }
+        (VolumeOutcome::Absent, Presence::Wanted(_)) => {
+            next.fault = Some(Fault::new(FaultKind::Gone, "the dock says the volume is not there"));
+        }
+        (VolumeOutcome::Present(size), Presence::Wanted(_)) => {
+            next.made = Some(*size);
+            next.fault = None;
+        }
+        (VolumeOutcome::Present(_), Presence::Unwanted) => {}
+        (VolumeOutcome::Failed(fault), _) => next.fault = Some(fault.clone()),
+    }
+    next.attachments
+        .retain(|host, held| held.phase != Phase::Detaching || applied.hosts.contains_key(host));
+    for (host, held) in &mut next.attachments {
+        match (applied.hosts.get(host), held.phase) {
+            (Some(HostOutcome::Granted(connection)), Phase::Attaching | Phase::Attached) => {
+                held.phase = Phase::Attached;
+                held.fault = None;
+                held.connection = Some(connection.clone());
+            }
+            (Some(HostOutcome::GrantFailed(fault) | HostOutcome::RevokeFailed(fault)), _) => {
+                held.fault = Some(fault.clone());
+            }
+            // A dock does not claim to serve a host that this generation takes off the list, and
+            // it lists every host that is on it; if one day it did otherwise, ask again.
+            (Some(HostOutcome::Granted(_)), Phase::Detaching) | (None, _) => {}
+        }
+    }
+    Confirmed::Known(next)
+}

@@ -1,0 +1,185 @@
+//! The dock's half: which driver step comes next, and what to answer when there is none left.
+//!
+//! The order is the safety: hosts are put out before anybody is let in, and a volume is deleted
+//! only when nobody is served. A step that failed is not tried again in the same pass, and blocks
+//! what depends on it. A wish that is older than the one on the ledger is refused.
+
+use std::collections::BTreeMap;
+
+use osds_model::{
+    Applied, AttachMode, Capacity, Connection, Fault, FaultKind, HostId, HostOutcome, Presence,
+    VolumeOutcome, VolumeWish,
+};
+
+/// What is really there, read back from the drivers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// How large the volume is; `None` when it is not there.
+    pub size: Option<Capacity>,
+    /// Whom the target serves.
+    pub served: BTreeMap<HostId, Served>,
+}
+
+/// How a host is served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Served {
+    /// In this mode.
+    pub mode: AttachMode,
+    /// Over this.
+    pub connection: Connection,
+}
+
+/// One driver call. Each is idempotent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Put this host out; done only when none of its commands can land any more.
+    Revoke(HostId),
+    /// Make the volume, of this size.
+    Create(Capacity),
+    /// Make it this large.
+    Extend(Capacity),
+    /// Let this host in, as the wish says.
+    Grant(HostId),
+    /// Take the volume away.
+    Delete,
+}
+
+/// The steps of this pass that failed.
+pub type Failures = BTreeMap<Step, Fault>;
+
+/// Why a wish was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// A newer one is on the ledger.
+    #[error("generation {offered} is older than {held}, which is being enforced")]
+    Stale {
+        /// What was offered.
+        offered: u64,
+        /// What is on the ledger.
+        held: u64,
+    },
+    /// Another wish of the same generation is on the ledger; one of the two is a lie.
+    #[error("generation {0} was offered before with another content")]
+    Changed(u64),
+}
+
+/// Whether `offered` may take the place of `held`, the wish on the ledger.
+///
+/// # Errors
+/// [`Rejected`] when it may not.
+pub fn accept(held: Option<&VolumeWish>, offered: &VolumeWish) -> Result<(), Rejected> {
+    let Some(held) = held else { return Ok(()) };
+    if offered.generation < held.generation {
+        return Err(Rejected::Stale { offered: offered.generation.0, held: held.generation.0 });
+    }
+    // `exists` is what the controller has learnt in the meantime, not part of what is wished.
+    let same = VolumeWish { exists: held.exists, ..offered.clone() } == *held;
+    if offered.generation == held.generation && !same {
+        return Err(Rejected::Changed(offered.generation.0));
+    }
+    Ok(())
+}
+
+/// The next driver call, or `None` when everything is as wished or cannot be made so now.
+#[must_use]
+pub fn next_step(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<Step> {
+    let open = |step: &Step| !failed.contains_key(step);
+    if let Some(step) = unwanted(wish, facts).map(Step::Revoke).find(open) {
+        return Some(step);
+    }
+    match (wish.presence, facts.size) {
+        (Presence::Unwanted, None) => None,
+        (Presence::Unwanted, Some(_)) => {
+            Some(Step::Delete).filter(open).filter(|_| facts.served.is_empty())
+        }
+        // It was there and is lost: a new, empty volume in its place would hide that.
+        (Presence::Wanted(_), None) if wish.exists => None,
+        (Presence::Wanted(size), None) => Some(Step::Create(size)).filter(open),
+        (Presence::Wanted(size), Some(made)) => {
+            let extend = (made < size).then_some(Step::Extend(size)).filter(open);
+            extend.or_else(|| next_grant(wish, facts, failed))
+        }
+    }
+}
+
+/// The dock's answer, once [`next_step`] has nothing left.
+#[must_use]
+pub fn outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Applied {
+    let volume = volume_outcome(wish, facts, failed);
+    let mut hosts = BTreeMap::new();
+    for (host, grant) in &wish.hosts {
+        let outcome = match facts.served.get(host) {
+            Some(served) if served.mode == grant.mode => {
+                HostOutcome::Granted(served.connection.clone())
+            }
+            Some(_) | None => HostOutcome::GrantFailed(why_not_granted(*host, &volume, failed)),
+        };
+        hosts.insert(*host, outcome);
+    }
+    for host in facts.served.keys().filter(|host| !wish.hosts.contains_key(host)) {
+        let fault = failed.get(&Step::Revoke(*host)).cloned().unwrap_or_else(not_yet);
+        hosts.insert(*host, HostOutcome::RevokeFailed(fault));
+    }
+    Applied { generation: wish.generation, volume, hosts }
+}
+
+/// Hosts that are served and shall not be, or not like this.
+fn unwanted<'a>(wish: &'a VolumeWish, facts: &'a Facts) -> impl Iterator<Item = HostId> + 'a {
+    facts.served.iter().filter_map(|(host, served)| {
+        let wanted = wish.hosts.get(host).is_some_and(|grant| grant.mode == served.mode);
+        (!wanted).then_some(*host)
+    })
+}
+
+fn next_grant(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<Step> {
+    if wish.guarded && unwanted(wish, facts).next().is_some() {
+        return None;
+    }
+    let missing = wish.hosts.keys().filter(|host| !facts.served.contains_key(host));
+    missing.map(|host| Step::Grant(*host)).find(|step| !failed.contains_key(step))
+}
+
+fn volume_outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> VolumeOutcome {
+    let of = |step: Step| failed.get(&step).cloned();
+    let fault = match (wish.presence, facts.size) {
+        (Presence::Unwanted, None) if facts.served.is_empty() => return VolumeOutcome::Absent,
+        (Presence::Unwanted, _) => {
+            let revoke = facts.served.keys().find_map(|host| of(Step::Revoke(*host)));
+            of(Step::Delete).or(revoke)
+        }
+        (Presence::Wanted(_), None) if wish.exists => Some(Fault::new(
+            FaultKind::Gone,
+            "the volume was made here and is not there any more; restore it, or delete it",
+        )),
+        (Presence::Wanted(size), None) => of(Step::Create(size)),
+        (Presence::Wanted(size), Some(made)) if made < size => of(Step::Extend(size)),
+        (Presence::Wanted(_), Some(made)) => return VolumeOutcome::Present(made),
+    };
+    VolumeOutcome::Failed(fault.unwrap_or_else(not_yet))
+}
+
+fn why_not_granted(host: HostId, volume: &VolumeOutcome, failed: &Failures) -> Fault {
+    let own = failed.get(&Step::Grant(host)).or_else(|| failed.get(&Step::Revoke(host)));
+    if let Some(fault) = own {
+        return fault.clone();
+    }
+    if let VolumeOutcome::Failed(fault) = volume {
+        return fault.clone();
+    }
+    let stuck = failed.iter().find_map(|(step, fault)| match step {
+        Step::Revoke(other) => Some((other, fault)),
+        Step::Create(_) | Step::Extend(_) | Step::Grant(_) | Step::Delete => None,
+    });
+    match stuck {
+        Some((other, fault)) => Fault::new(
+            fault.kind,
+            format!("host {other} could not be put out yet: {}", fault.message),
+        ),
+        None => not_yet(),
+    }
+}
+
+/// Said when an answer is asked for before the work is done.
+fn not_yet() -> Fault {
+    Fault::new(FaultKind::Temporary, "still being worked on")
+}

@@ -1,0 +1,106 @@
+//! Why a request was not granted. Each variant names a remedy; where scripts around the original
+//! match a text, the text is the original's.
+
+use osds_model::{AttachMode, Capacity, HostId, Sharing};
+
+/// Why a request was not granted; nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Another host holds the volume and it is not multi-attach.
+    #[error(
+        "volume is already attached to one of the host. If you want to attach to multiple host, \
+         volume multiattach must be true"
+    )]
+    HeldByAnotherHost {
+        /// Who holds it.
+        holder: HostId,
+    },
+    /// The host has it already, in another way.
+    #[error(
+        "volume is already attached to this host as {mode}, {}; detach it first to attach it in \
+         another way", sharing.as_str()
+    )]
+    OtherTerms {
+        /// The mode it has.
+        mode: AttachMode,
+        /// What it was promised.
+        sharing: Sharing,
+    },
+    /// The previous attachment of this host is still being taken down.
+    #[error("the previous attachment of this host is still being removed; try again in a moment")]
+    StillDetaching,
+    /// The host is kept out.
+    #[error("host {host} is fenced; unfence it before attaching volumes to it")]
+    Fenced {
+        /// The fenced host.
+        host: HostId,
+    },
+    /// A holder was promised that this would not happen.
+    #[error(
+        "host {holder} has the volume as {}; detach it there first, or ask for shared access on \
+         both", promised.as_str()
+    )]
+    Promised {
+        /// Who holds the promise.
+        holder: HostId,
+        /// The promise.
+        promised: Sharing,
+    },
+    /// The request asks for a promise that a holder already breaks.
+    #[error(
+        "{} access cannot be promised: host {holder} has the volume as {mode}; detach it there \
+         first", wanted.as_str()
+    )]
+    CannotPromise {
+        /// Who is in the way.
+        holder: HostId,
+        /// How it has the volume.
+        mode: AttachMode,
+        /// What was asked.
+        wanted: Sharing,
+    },
+    /// As many hosts as its profile allows have the volume.
+    #[error("volume is attached to {limit} hosts already, the most its profile allows")]
+    Full {
+        /// The most.
+        limit: u32,
+    },
+    /// The target cannot hold one host to reading while others write.
+    #[error(
+        "the target of this volume cannot enforce read-only for one host beside others; attach \
+         it alone, or choose a pool whose target can"
+    )]
+    ReadOnlyNotEnforced,
+    /// The volume is not there (yet, or any more).
+    #[error("volume is {status}; it can be attached when it is available or inUse")]
+    NotAttachable {
+        /// Its status word.
+        status: &'static str,
+    },
+    /// Hosts still have the volume.
+    #[error("volume is in use by host {holder}; detach it there first")]
+    InUse {
+        /// One of them.
+        holder: HostId,
+    },
+    /// The volume cannot be extended now.
+    #[error("the status of the volume to be extended must be available!")]
+    NotExtendable {
+        /// Its status word.
+        status: &'static str,
+    },
+    /// A volume only grows.
+    #[error(
+        "new size for extend must be greater than current size.(current: {} GB, extended: {} GB).",
+        current.whole_gib(), wanted.whole_gib()
+    )]
+    NotLarger {
+        /// What it has.
+        current: Capacity,
+        /// What was asked.
+        wanted: Capacity,
+    },
+    /// Force is for a detach that does not end by itself.
+    #[error("detach the host first; force is only for a detach that does not finish")]
+    NotDetaching,
+}

@@ -1,0 +1,61 @@
+//! The OpenSDS words, derived on the way out and stored nowhere (surface page, section 2.1).
+
+use osds_model::{Attachment, Phase, Presence, VolumeState};
+
+/// `available`: made and free (a volume), or in place (an attachment).
+pub const AVAILABLE: &str = "available";
+
+/// The status of an attachment.
+#[must_use]
+pub fn attachment(attachment: &Attachment) -> &'static str {
+    match (attachment.phase, &attachment.fault) {
+        (Phase::Attaching, None) => "creating",
+        (Phase::Attached, None) => AVAILABLE,
+        (Phase::Detaching, None) => "deleting",
+        (Phase::Detaching, Some(_)) => "errorDeleting",
+        (Phase::Attaching | Phase::Attached, Some(_)) => "error",
+    }
+}
+
+/// The status of a volume. It is `inUse` while one attachment is live, whatever failed beside it.
+#[must_use]
+pub fn volume(state: &VolumeState) -> &'static str {
+    let held = |phase: Phase| match phase {
+        Phase::Attaching => false,
+        Phase::Attached | Phase::Detaching => true,
+    };
+    let size = match (state.presence, &state.fault) {
+        (Presence::Unwanted, None) => return "deleting",
+        (Presence::Unwanted, Some(_)) => return "errorDeleting",
+        (Presence::Wanted(size), _) => size,
+    };
+    match (state.made, &state.fault) {
+        (None, None) => "creating",
+        (None, Some(_)) => "error",
+        (Some(made), None) if made < size => "extending",
+        (Some(made), Some(_)) if made < size => "errorExtending",
+        (Some(_), _) if state.attachments.values().any(|a| held(a.phase)) => "inUse",
+        (Some(_), Some(_)) => "error",
+        (Some(_), None) if state.attachments.values().any(|a| a.fault.is_none()) => "attaching",
+        (Some(_), None) => AVAILABLE,
+    }
+}
+
+/// Whether nothing is under way for the volume itself: the word will not change without a new
+/// request or a retry after a failure.
+#[must_use]
+pub fn volume_at_rest(state: &VolumeState) -> bool {
+    match volume(state) {
+        "creating" | "deleting" | "extending" | "attaching" => false,
+        _ => true,
+    }
+}
+
+/// Whether nothing is under way for the attachment.
+#[must_use]
+pub fn attachment_at_rest(held: &Attachment) -> bool {
+    match (held.phase, &held.fault) {
+        (Phase::Attached, _) | (Phase::Attaching | Phase::Detaching, Some(_)) => true,
+        (Phase::Attaching | Phase::Detaching, None) => false,
+    }
+}
