@@ -45,10 +45,7 @@ pub fn volume(state: &VolumeState) -> &'static str {
 /// request or a retry after a failure.
 #[must_use]
 pub fn volume_at_rest(state: &VolumeState) -> bool {
-    match volume(state) {
-        "creating" | "deleting" | "extending" | "attaching" => false,
-        _ => true,
-    }
+    !matches!(volume(state), "creating" | "deleting" | "extending" | "attaching")
 }
 
 /// Whether nothing is under way for the attachment.
