@@ -1,0 +1,249 @@
+//! A target in memory, with a data plane: tests read and write as a host and are denied like one.
+//!
+//! One lock is held across each command, so `revoke` waits for the command under way: that is the
+//! whole of the drain promise here.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use osds_model::host::Protocol;
+use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, VolumeId};
+
+use super::{FaultPlan, Op};
+use crate::{BlockSource, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver};
+
+/// A target in memory. Clones are handles on one target.
+#[derive(Clone, Debug)]
+pub struct FakeTarget {
+    exports: Arc<Mutex<BTreeMap<VolumeId, FakeExport>>>,
+    read_only_per_host: bool,
+    /// What goes wrong.
+    pub faults: FaultPlan,
+}
+
+#[derive(Debug)]
+struct FakeExport {
+    file: File,
+    size: Capacity,
+    hosts: BTreeMap<HostId, Grant>,
+}
+
+/// Why a command did not reach the blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The host is not let in.
+    #[error("the host is not let in")]
+    NotGranted,
+    /// The host may only read.
+    #[error("the host may only read")]
+    WriteProtected,
+    /// The range is outside the volume.
+    #[error("the range is outside the volume")]
+    OutOfRange,
+    /// The blocks could not be read or written.
+    #[error("the blocks could not be read or written")]
+    Medium,
+}
+
+impl Default for FakeTarget {
+    fn default() -> Self {
+        Self { exports: Arc::default(), read_only_per_host: true, faults: FaultPlan::default() }
+    }
+}
+
+impl FakeTarget {
+    /// A target that can hold all hosts of a volume to reading, but not one beside a writer.
+    #[must_use]
+    pub fn without_read_only_per_host() -> Self {
+        Self { read_only_per_host: false, ..Self::default() }
+    }
+
+    /// Writes as a host would.
+    ///
+    /// # Errors
+    /// The command was denied; nothing was written.
+    pub fn write_as(
+        &self,
+        host: HostId,
+        volume: VolumeId,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), Denied> {
+        let exports = self.exports();
+        let (export, mode) = admit(&exports, host, volume, offset, bytes.len())?;
+        if mode != AttachMode::ReadWrite {
+            return Err(Denied::WriteProtected);
+        }
+        export.file.write_all_at(bytes, offset).map_err(|_| Denied::Medium)
+    }
+
+    /// Reads as a host would.
+    ///
+    /// # Errors
+    /// The command was denied.
+    pub fn read_as(
+        &self,
+        host: HostId,
+        volume: VolumeId,
+        offset: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), Denied> {
+        let exports = self.exports();
+        let (export, _) = admit(&exports, host, volume, offset, bytes.len())?;
+        export.file.read_exact_at(bytes, offset).map_err(|_| Denied::Medium)
+    }
+
+    /// Forgets everything, as a target process does that was killed.
+    pub fn forget_all(&self) {
+        self.exports().clear();
+    }
+
+    /// Removes an export behind the driver's back; whether it was there.
+    pub fn lose(&self, volume: VolumeId) -> bool {
+        self.exports().remove(&volume).is_some()
+    }
+
+    /// Lets a host in behind the driver's back; whether the volume is exported.
+    pub fn intrude(&self, volume: VolumeId, host: HostId, grant: Grant) -> bool {
+        let mut exports = self.exports();
+        exports.get_mut(&volume).map(|export| export.hosts.insert(host, grant)).is_some()
+    }
+
+    fn exports(&self) -> MutexGuard<'_, BTreeMap<VolumeId, FakeExport>> {
+        self.exports.lock().expect("no fake export panics while it is held")
+    }
+
+    /// Whether `mode` beside these modes is more than this target can hold apart.
+    fn cannot_hold_apart(&self, export: &FakeExport, mode: AttachMode) -> bool {
+        !self.read_only_per_host && export.hosts.values().any(|other| other.mode != mode)
+    }
+}
+
+fn admit(
+    exports: &BTreeMap<VolumeId, FakeExport>,
+    host: HostId,
+    volume: VolumeId,
+    offset: u64,
+    length: usize,
+) -> Result<(&FakeExport, AttachMode), Denied> {
+    let export = exports.get(&volume).ok_or(Denied::NotGranted)?;
+    let grant = export.hosts.get(&host).ok_or(Denied::NotGranted)?;
+    match offset.checked_add(length as u64) {
+        Some(end) if end <= export.size.bytes() => Ok((export, grant.mode)),
+        Some(_) | None => Err(Denied::OutOfRange),
+    }
+}
+
+fn connection(volume: VolumeId) -> Connection {
+    Connection::Iscsi {
+        iqn: format!("iqn.2017-10.io.opensds:{volume}"),
+        portals: vec!["127.0.0.1:3260".to_owned()],
+        lun: 1,
+    }
+}
+
+#[async_trait]
+impl TargetDriver for FakeTarget {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn capabilities(&self) -> TargetCapabilities {
+        TargetCapabilities {
+            protocol: Protocol::Iscsi,
+            read_only_per_host: self.read_only_per_host,
+            persistent_reservations: false,
+        }
+    }
+
+    async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
+        let export = || {
+            let mut exports = self.exports();
+            let hosts = exports.remove(&volume).map(|old| old.hosts).unwrap_or_default();
+            exports.insert(volume, FakeExport { file: source.file, size: source.size, hosts });
+            Ok(())
+        };
+        self.faults.call(Op::Export, export).await
+    }
+
+    async fn grant(
+        &self,
+        volume: VolumeId,
+        host: HostId,
+        grant: &Grant,
+    ) -> Result<Connection, DriverError> {
+        let doing = format!("letting host {host} into volume {volume} {}", grant.mode);
+        let let_in = || {
+            let mut exports = self.exports();
+            let Some(export) = exports.get_mut(&volume) else {
+                let why = format!("{doing}: the volume is not exported");
+                return Err(DriverError::new(FaultKind::Gone, why));
+            };
+            match export.hosts.get(&host) {
+                Some(present) if present == grant => return Ok(connection(volume)),
+                Some(present) => {
+                    let why = format!("{doing}: it has it {} already, revoke first", present.mode);
+                    return Err(DriverError::new(FaultKind::InUse, why));
+                }
+                None => {}
+            }
+            if !grant.initiators.iter().any(|one| one.protocol == Protocol::Iscsi) {
+                let why = format!("{doing}: none of its initiators speaks iscsi");
+                return Err(DriverError::new(FaultKind::NotSupported, why));
+            }
+            if self.cannot_hold_apart(export, grant.mode) {
+                let why = format!("{doing}: this target has one mode for all hosts of a volume");
+                return Err(DriverError::new(FaultKind::NotSupported, why));
+            }
+            export.hosts.insert(host, grant.clone());
+            Ok(connection(volume))
+        };
+        self.faults.call(Op::Grant, let_in).await
+    }
+
+    async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
+        let put_out = || {
+            if let Some(export) = self.exports().get_mut(&volume) {
+                export.hosts.remove(&host);
+            }
+            Ok(())
+        };
+        self.faults.call(Op::Revoke, put_out).await
+    }
+
+    async fn unexport(&self, volume: VolumeId) -> Result<(), DriverError> {
+        let unexport = || {
+            self.exports().remove(&volume);
+            Ok(())
+        };
+        self.faults.call(Op::Unexport, unexport).await
+    }
+
+    async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
+        let resize = || {
+            if let Some(export) = self.exports().get_mut(&volume) {
+                export.size = size;
+            }
+            Ok(())
+        };
+        self.faults.call(Op::Resized, resize).await
+    }
+
+    async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
+        let read_back = || {
+            let facts = |(volume, export): (&VolumeId, &FakeExport)| {
+                let host = |(host, grant): (&HostId, &Grant)| {
+                    let grant = grant.clone();
+                    (*host, HostFacts { grant, connection: connection(*volume) })
+                };
+                let hosts = export.hosts.iter().map(host).collect();
+                (*volume, ExportFacts { size: export.size, hosts })
+            };
+            Ok(self.exports().iter().map(facts).collect())
+        };
+        self.faults.call(Op::Exports, read_back).await
+    }
+}

@@ -1,0 +1,120 @@
+//! Where volumes live: the trait that every storage backend keeps.
+//!
+//! A pool goes by its name in the driver YAML, a volume by its id. A driver holds no list of its
+//! own: what is true is what the backend says, so that a lost answer or a hand that moved things
+//! cannot make it lie.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use osds_model::pool::PoolSpec;
+use osds_model::{Capacity, VolumeId};
+
+use crate::DriverError;
+
+/// A backend that keeps volumes in pools.
+#[async_trait]
+pub trait StorageDriver: Send + Sync + 'static {
+    /// The name it is configured by, such as `file`.
+    fn name(&self) -> &'static str;
+
+    /// Every configured pool, in the order of the configuration. A broken pool is reported with
+    /// its error and never hides the others.
+    async fn pools(&self) -> Vec<PoolReport>;
+
+    /// The volume, if it is there. `None` only when the backend said so; a backend that cannot be
+    /// asked is an error.
+    ///
+    /// # Errors
+    /// The backend cannot be asked.
+    async fn find(&self, pool: &str, volume: VolumeId) -> Result<Option<VolumeFacts>, DriverError>;
+
+    /// Makes sure the volume is there, reads as zeros where nobody wrote, and is at least this
+    /// large. What an interrupted create left is finished. A volume that is there keeps its
+    /// blocks, and its size when that is larger: the answer says the real size.
+    ///
+    /// # Errors
+    /// `NoSpace` when it cannot fit; others as they come.
+    async fn create(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+    ) -> Result<VolumeFacts, DriverError>;
+
+    /// Makes sure the volume is at least this large. Never shrinks.
+    ///
+    /// # Errors
+    /// `Gone` when there is no such volume; `NoSpace` when it cannot grow that far.
+    async fn extend(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+    ) -> Result<VolumeFacts, DriverError>;
+
+    /// Makes sure the volume and whatever was begun of it are gone, and its blocks can never be
+    /// read from a later volume.
+    ///
+    /// # Errors
+    /// The backend cannot do it now; the volume may or may not be there.
+    async fn delete(&self, pool: &str, volume: VolumeId) -> Result<(), DriverError>;
+
+    /// The blocks, opened read-write, for a target to export.
+    ///
+    /// # Errors
+    /// `Gone` when there is no such volume.
+    async fn open(&self, pool: &str, volume: VolumeId) -> Result<BlockSource, DriverError>;
+
+    /// Everything in the pool, sorted by name; what is not ours is listed as foreign.
+    ///
+    /// # Errors
+    /// The pool cannot be read.
+    async fn list(&self, pool: &str) -> Result<Vec<PoolEntry>, DriverError>;
+}
+
+/// How one configured pool is.
+#[derive(Debug)]
+pub struct PoolReport {
+    /// Its name in the driver YAML.
+    pub name: String,
+    /// What it offers, or why it offers nothing.
+    pub spec: Result<PoolSpec, DriverError>,
+}
+
+/// A volume as the backend knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// How large it is.
+    pub size: Capacity,
+}
+
+/// The blocks of a volume.
+#[derive(Debug)]
+pub struct BlockSource {
+    /// Opened read-write. Use positioned I/O only: clones share one file position.
+    pub file: File,
+    /// Where it is, for kernel targets and for messages.
+    pub path: PathBuf,
+    /// How large it was when it was opened.
+    pub size: Capacity,
+}
+
+/// One thing in a pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PoolEntry {
+    /// What it is called.
+    pub name: EntryName,
+    /// How large it is.
+    pub size: Capacity,
+}
+
+/// Whose a thing in a pool is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryName {
+    /// A volume of ours.
+    Volume(VolumeId),
+    /// Something else, by the backend's name for it; never touched.
+    Foreign(String),
+}

@@ -1,0 +1,96 @@
+//! How hosts reach blocks: the trait that every target keeps.
+//!
+//! An export offers one volume; a grant lets one host use it, read-only or read-write, by the
+//! initiator names that were given. Nobody else gets in. The promise everything rests on: when
+//! [`TargetDriver::revoke`] has returned, no command of that host reaches the blocks any more.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use osds_model::host::Protocol;
+use osds_model::{Capacity, Connection, Grant, HostId, VolumeId};
+
+use crate::{BlockSource, DriverError};
+
+/// A target that exports volumes to hosts.
+#[async_trait]
+pub trait TargetDriver: Send + Sync + 'static {
+    /// The name it is configured by, such as `embedded`.
+    fn name(&self) -> &'static str;
+
+    /// What it can enforce. Claims are tested by the conformance suite.
+    fn capabilities(&self) -> TargetCapabilities;
+
+    /// Makes sure the volume is exported from these blocks. Grants that exist stay.
+    ///
+    /// # Errors
+    /// The target cannot export it.
+    async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError>;
+
+    /// Makes sure the host is let in as granted, and says how it gets there.
+    ///
+    /// # Errors
+    /// `InUse` when the host is let in by another grant: revoke that first, so that no command
+    /// runs under a mode or a name that is over. `Gone` when the volume is not exported.
+    /// `NotSupported` when the mode cannot be enforced or no initiator speaks the protocol.
+    async fn grant(
+        &self,
+        volume: VolumeId,
+        host: HostId,
+        grant: &Grant,
+    ) -> Result<Connection, DriverError>;
+
+    /// Makes sure the host is not let in. Returns only when no command of it can reach the blocks
+    /// any more, not even one that was under way. Other hosts do not notice.
+    ///
+    /// # Errors
+    /// The host may still be served.
+    async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError>;
+
+    /// Makes sure the volume is not exported and nobody's command can reach its blocks.
+    ///
+    /// # Errors
+    /// The volume may still be exported.
+    async fn unexport(&self, volume: VolumeId) -> Result<(), DriverError>;
+
+    /// Makes sure hosts are offered this size. A volume that is not exported is no error.
+    ///
+    /// # Errors
+    /// The target cannot be told.
+    async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError>;
+
+    /// What is really exported, read back from the target itself.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError>;
+}
+
+/// What a target can enforce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetCapabilities {
+    /// What hosts must speak.
+    pub protocol: Protocol,
+    /// Whether one host can be held to reading while another writes.
+    pub read_only_per_host: bool,
+    /// Whether hosts may reserve the volume among themselves (SPC-4 persistent reservations).
+    pub persistent_reservations: bool,
+}
+
+/// An export as the target knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportFacts {
+    /// How large hosts see it.
+    pub size: Capacity,
+    /// Who is let in.
+    pub hosts: BTreeMap<HostId, HostFacts>,
+}
+
+/// A host's access as the target knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// How and by which names it is let in.
+    pub grant: Grant,
+    /// How it gets there.
+    pub connection: Connection,
+}
