@@ -64,6 +64,15 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// # Errors
     /// The target cannot be asked.
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError>;
+
+    /// The same for one volume; `None` when it is not exported. Worth its own code where a target
+    /// has many exports.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    async fn export_of(&self, volume: VolumeId) -> Result<Option<ExportFacts>, DriverError> {
+        Ok(self.exports().await?.remove(&volume))
+    }
 }
 
 /// What a target can enforce.
