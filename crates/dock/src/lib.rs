@@ -1,1 +1,126 @@
-//! The agent on a storage host: brings what is there to what is wished for.
+//! The dock: the agent on a storage host. It holds one wish per volume and makes it true.
+//!
+//! ```text
+//!  wish -> accept? -> ledger (durable) -> next_step -> driver call -> facts -> next_step ...
+//!                                             `-> none left -> outcome -> answer
+//! ```
+//! What to do comes from `lifecycle::enforcer`; what is there is read back from the drivers, never
+//! remembered; what shall be there is the ledger's. So a crash at any point is a restart.
+
+mod enforce;
+mod inventory;
+mod ledger;
+
+pub use ledger::{Ledger, LedgerError};
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use osds_dock_api::{
+    DockApi, DockDescription, DockError, Inventory, PoolDescription, TargetDescription,
+};
+use osds_drivers::{StorageDriver, TargetDriver};
+use osds_model::{Applied, DockId, PoolId, VolumeId, VolumeWish};
+use uuid::Uuid;
+
+/// Who a dock is; the part of its description that does not come from its drivers.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its id; stable over restarts.
+    pub id: DockId,
+    /// Its name.
+    pub name: String,
+    /// Words for people.
+    pub description: String,
+    /// Where it listens.
+    pub endpoint: String,
+    /// The machine it runs on.
+    pub node: String,
+}
+
+/// The agent on a storage host.
+pub struct Dock {
+    identity: Identity,
+    storage: Arc<dyn StorageDriver>,
+    target: Arc<dyn TargetDriver>,
+    ledger: Ledger,
+    /// Pool names by id, learnt from the driver's own list.
+    pools: Mutex<HashMap<PoolId, String>>,
+    /// One volume is worked on by one task at a time; an entry lives while somebody uses it.
+    busy: Mutex<HashMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Dock {
+    /// A dock over these drivers, with the wishes of an earlier life on `ledger`.
+    pub fn new(
+        identity: Identity,
+        storage: Arc<dyn StorageDriver>,
+        target: Arc<dyn TargetDriver>,
+        ledger: Ledger,
+    ) -> Self {
+        Self { identity, storage, target, ledger, pools: Mutex::default(), busy: Mutex::default() }
+    }
+
+    /// The id of the pool with this name in the driver YAML.
+    #[must_use]
+    pub fn pool_id(&self, name: &str) -> PoolId {
+        PoolId(Uuid::new_v5(&self.identity.id.0, name.as_bytes()))
+    }
+
+    async fn pools_now(&self) -> Vec<PoolDescription> {
+        let reports = self.storage.pools().await;
+        let pools: Vec<_> = reports
+            .into_iter()
+            .map(|report| PoolDescription {
+                id: self.pool_id(&report.name),
+                name: report.name,
+                spec: report.spec.map_err(|error| error.to_fault()),
+            })
+            .collect();
+        let mut names = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        *names = pools.iter().map(|pool| (pool.id, pool.name.clone())).collect();
+        pools
+    }
+
+    async fn pool_name(&self, pool: PoolId) -> Option<String> {
+        let known = |names: &Mutex<HashMap<PoolId, String>>| {
+            names.lock().unwrap_or_else(PoisonError::into_inner).get(&pool).cloned()
+        };
+        if let Some(name) = known(&self.pools) {
+            return Some(name);
+        }
+        self.pools_now().await;
+        known(&self.pools)
+    }
+}
+
+#[async_trait]
+impl DockApi for Dock {
+    async fn describe(&self) -> Result<DockDescription, DockError> {
+        let capabilities = self.target.capabilities();
+        let Identity { id, name, description, endpoint, node } = self.identity.clone();
+        Ok(DockDescription {
+            id,
+            name,
+            description,
+            endpoint,
+            node,
+            driver: self.storage.name().to_owned(),
+            target: TargetDescription {
+                name: self.target.name().to_owned(),
+                protocol: capabilities.protocol,
+                enforces_read_only: capabilities.read_only_per_host,
+            },
+            pools: self.pools_now().await,
+        })
+    }
+
+    async fn enforce(&self, wish: &VolumeWish) -> Result<Applied, DockError> {
+        self.enforce_wish(wish).await
+    }
+
+    async fn inventory(&self) -> Result<Inventory, DockError> {
+        self.take_inventory().await
+    }
+}

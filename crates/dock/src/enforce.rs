@@ -1,0 +1,139 @@
+//! Making one wish true: facts, step, driver call, until no step is left.
+
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, PoisonError};
+
+use osds_dock_api::DockError;
+use osds_drivers::{DriverError, ExportFacts};
+use osds_lifecycle::enforcer::{self, Facts, Failures, Served, Step};
+use osds_model::{Applied, Fault, FaultKind, Presence, VolumeId, VolumeWish};
+use tokio::sync::Mutex;
+use tracing::{debug, info, warn};
+
+use crate::Dock;
+
+impl Dock {
+    /// Puts the wish on the ledger and works until no step is left.
+    pub(crate) async fn enforce_wish(&self, wish: &VolumeWish) -> Result<Applied, DockError> {
+        let turn = self.turn(wish.volume);
+        let _mine = turn.lock().await;
+        let held = self.ledger.get(wish.volume);
+        enforcer::accept(held.as_ref(), wish)
+            .map_err(|rejected| DockError::Rejected(rejected.to_string()))?;
+        if held.as_ref() != Some(wish) {
+            self.ledger.put(wish).await.map_err(|error| {
+                let fault = DriverError::new(FaultKind::Temporary, "writing the dock's ledger");
+                DockError::Failed(fault.because(error).to_fault())
+            })?;
+        }
+        self.work(wish).await
+    }
+
+    /// Lets the hosts of an earlier life in again, as the ledger says. Volumes are not made here:
+    /// one that is missing now was lost, or was never confirmed and is asked for again.
+    pub async fn restore(&self) {
+        for wish in self.ledger.all() {
+            let turn = self.turn(wish.volume);
+            let _mine = turn.lock().await;
+            if wish.presence == Presence::Unwanted || wish.hosts.is_empty() {
+                continue;
+            }
+            let wish = VolumeWish { exists: true, ..wish };
+            match self.work(&wish).await {
+                Ok(_) => debug!(volume_id = %wish.volume, "exports restored from the ledger"),
+                Err(error) => warn!(volume_id = %wish.volume, %error, "exports not restored yet"),
+            }
+        }
+    }
+
+    /// What is really there for one volume.
+    pub(crate) async fn facts(&self, pool: &str, volume: VolumeId) -> Result<Facts, DriverError> {
+        let size = self.storage.find(pool, volume).await?.map(|found| found.size);
+        let export = self.target.export_of(volume).await?;
+        Ok(Facts { size, served: export.map(served).unwrap_or_default() })
+    }
+
+    async fn work(&self, wish: &VolumeWish) -> Result<Applied, DockError> {
+        let failed_at_all = |error: &DriverError| DockError::Failed(error.to_fault());
+        let Some(pool) = self.pool_name(wish.pool).await else {
+            let message = format!("this dock has no pool {}", wish.pool);
+            return Err(DockError::Failed(Fault::new(FaultKind::Gone, message)));
+        };
+        let mut failed = Failures::new();
+        let mut facts = self.facts(&pool, wish.volume).await.map_err(|e| failed_at_all(&e))?;
+        while let Some(step) = enforcer::next_step(wish, &facts, &failed) {
+            match self.take(step, wish, &pool).await {
+                Ok(()) => debug!(volume_id = %wish.volume, ?step, "done"),
+                Err(error) => {
+                    let fault = error.to_fault();
+                    warn!(volume_id = %wish.volume, ?step, error = %fault.message, "step failed");
+                    failed.insert(step, fault);
+                }
+            }
+            let seen = self.facts(&pool, wish.volume).await.map_err(|e| failed_at_all(&e))?;
+            // A driver that says it did and did not would have us here for ever.
+            if seen == facts
+                && let Entry::Vacant(entry) = failed.entry(step)
+            {
+                entry.insert(Fault::new(FaultKind::Broken, "the driver did nothing"));
+            }
+            facts = seen;
+        }
+        if facts.served.is_empty() && wish.hosts.is_empty() {
+            self.target.unexport(wish.volume).await.map_err(|e| failed_at_all(&e))?;
+        }
+        Ok(enforcer::outcome(wish, &facts, &failed))
+    }
+
+    async fn take(&self, step: Step, wish: &VolumeWish, pool: &str) -> Result<(), DriverError> {
+        let volume = wish.volume;
+        match step {
+            Step::Revoke(host) => {
+                self.target.revoke(volume, host).await?;
+                info!(volume_id = %volume, host_id = %host, "host put out");
+            }
+            Step::Create(size) => {
+                self.storage.create(pool, volume, size).await?;
+            }
+            Step::Extend(size) => {
+                self.storage.extend(pool, volume, size).await?;
+                self.target.resized(volume, size).await?;
+            }
+            Step::Grant(host) => {
+                if let Some(grant) = wish.hosts.get(&host) {
+                    self.target.export(volume, self.storage.open(pool, volume).await?).await?;
+                    self.target.grant(volume, host, grant).await?;
+                    info!(volume_id = %volume, host_id = %host, mode = %grant.mode, "host let in");
+                }
+            }
+            Step::Delete => {
+                self.target.unexport(volume).await?;
+                self.storage.delete(pool, volume).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The volume's turn: held while it is worked on.
+    fn turn(&self, volume: VolumeId) -> Arc<Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only this map refers to turns that nobody holds or waits for.
+        if busy.len() > 1024 {
+            busy.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        Arc::clone(busy.entry(volume).or_default())
+    }
+}
+
+/// What the target says, in the enforcer's terms.
+pub(crate) fn served(
+    export: ExportFacts,
+) -> std::collections::BTreeMap<osds_model::HostId, Served> {
+    export
+        .hosts
+        .into_iter()
+        .map(|(host, facts)| {
+            (host, Served { mode: facts.grant.mode, connection: facts.connection })
+        })
+        .collect()
+}

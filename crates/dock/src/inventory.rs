@@ -1,0 +1,68 @@
+//! What the dock holds, and what is there that no wish accounts for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use osds_dock_api::{DockError, Held, Inventory};
+use osds_drivers::storage::EntryName;
+use osds_drivers::{DriverError, ExportFacts};
+use osds_lifecycle::enforcer::{self, Facts, Failures};
+use osds_model::{Capacity, FaultKind, Presence, VolumeId, VolumeWish};
+use tracing::warn;
+
+use crate::Dock;
+use crate::enforce::served;
+
+impl Dock {
+    /// Compares the ledger with what the drivers say, and mends the ledger's own files.
+    pub(crate) async fn take_inventory(&self) -> Result<Inventory, DockError> {
+        let failed = |error: &DriverError| DockError::Failed(error.to_fault());
+        let restored = self.ledger.restore_missing().await.map_err(|error| {
+            let doing = DriverError::new(FaultKind::Temporary, "mending the dock's ledger");
+            failed(&doing.because(error))
+        })?;
+        for volume in restored {
+            warn!(volume_id = %volume, "a ledger entry was missing and is written anew");
+        }
+        // The ledger last: a volume made after the lists were taken is then simply not judged.
+        let (mut sizes, mut unknown) = self.stored().await;
+        let mut exports = self.target.exports().await.map_err(|e| failed(&e))?;
+        let mut volumes = BTreeMap::new();
+        for wish in self.ledger.all() {
+            let size = sizes.remove(&wish.volume);
+            let export = exports.remove(&wish.volume);
+            if wish.presence != Presence::Unwanted {
+                let as_wished = is_as_wished(&wish, size, export);
+                volumes.insert(wish.volume, Held { generation: wish.generation, as_wished });
+            }
+        }
+        unknown.extend(sizes.keys().map(|id| format!("volume {id} is stored, and not on record")));
+        unknown
+            .extend(exports.keys().map(|id| format!("volume {id} is exported, and not on record")));
+        Ok(Inventory { volumes, unknown })
+    }
+
+    /// Every volume in every pool, and everything else in them.
+    async fn stored(&self) -> (HashMap<VolumeId, Capacity>, Vec<String>) {
+        let (mut sizes, mut unknown) = (HashMap::new(), Vec::new());
+        for pool in self.pools_now().await {
+            match self.storage.list(&pool.name).await {
+                Ok(entries) => {
+                    for entry in entries {
+                        match entry.name {
+                            EntryName::Volume(id) => drop(sizes.insert(id, entry.size)),
+                            EntryName::Foreign(name) => unknown
+                                .push(format!("{name} in pool {} is not a volume", pool.name)),
+                        }
+                    }
+                }
+                Err(error) => warn!(pool_id = %pool.id, error = %error.chain(), "pool not listed"),
+            }
+        }
+        (sizes, unknown)
+    }
+}
+
+fn is_as_wished(wish: &VolumeWish, size: Option<Capacity>, export: Option<ExportFacts>) -> bool {
+    let facts = Facts { size, served: export.map(served).unwrap_or_default() };
+    enforcer::next_step(wish, &facts, &Failures::new()).is_none() && facts.size.is_some()
+}

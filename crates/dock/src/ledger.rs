@@ -1,0 +1,273 @@
+//! The wishes a dock holds: one small JSON file per volume, written before the first step.
+//!
+//! The ledger is what makes a late message harmless after a restart, so a wish is on the disk
+//! (file and directory synced) before anything is done for it, and the wish of a deleted volume
+//! stays as a tombstone for a day: an older "make it" may still be on its way.
+//!
+//! The files are the truth only at start; after that memory is, and [`Ledger::restore_missing`]
+//! writes back what somebody took away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use osds_model::{Presence, VolumeId, VolumeWish};
+use serde::{Deserialize, Serialize};
+
+/// Longer than any message can be on its way.
+const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 3600);
+const FORMAT: u16 = 1;
+
+/// The wishes a dock holds.
+#[derive(Clone)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    directory: PathBuf,
+    wishes: Mutex<BTreeMap<VolumeId, VolumeWish>>,
+}
+
+/// A ledger that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file system said no.
+    #[error("{doing} {path}")]
+    Io {
+        /// What we were doing.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An entry cannot be understood.
+    #[error(
+        "ledger entry {path} cannot be read: {reason}; move it away, and the controller's next \
+         sweep writes it anew"
+    )]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    format: u16,
+    wish: VolumeWish,
+}
+
+impl Ledger {
+    /// Opens the ledger in `directory`, which is made when it is missing; forgets tombstones
+    /// that are a day old.
+    ///
+    /// # Errors
+    /// [`LedgerError`] naming the file and the remedy.
+    pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LedgerError> {
+        let directory = directory.into();
+        fs::create_dir_all(&directory).map_err(io_error("making ledger directory", &directory))?;
+        let mut wishes = BTreeMap::new();
+        let listing = fs::read_dir(&directory).map_err(io_error("reading", &directory))?;
+        for file in listing {
+            let path = file.map_err(io_error("reading", &directory))?.path();
+            match path.extension().and_then(|e| e.to_str()) {
+                Some("json") => {}
+                // Left by a crash in the middle of a write: the entry proper is still the old one.
+                Some("new") => {
+                    fs::remove_file(&path).map_err(io_error("removing", &path))?;
+                    continue;
+                }
+                Some(_) | None => continue,
+            }
+            let wish = read(&path)?;
+            if wish.presence == Presence::Unwanted && is_old(&path) {
+                fs::remove_file(&path).map_err(io_error("removing", &path))?;
+            } else {
+                wishes.insert(wish.volume, wish);
+            }
+        }
+        Ok(Self { inner: Arc::new(Inner { directory, wishes: Mutex::new(wishes) }) })
+    }
+
+    /// The wish held for a volume.
+    #[must_use]
+    pub fn get(&self, volume: VolumeId) -> Option<VolumeWish> {
+        self.wishes().get(&volume).cloned()
+    }
+
+    /// Every wish held, tombstones included.
+    #[must_use]
+    pub fn all(&self) -> Vec<VolumeWish> {
+        self.wishes().values().cloned().collect()
+    }
+
+    /// Puts a wish in place of the one held. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`]; the wish held is still the one before.
+    pub async fn put(&self, wish: &VolumeWish) -> Result<(), LedgerError> {
+        let (ledger, wish) = (self.clone(), wish.clone());
+        blocking(move || {
+            ledger.write(&wish)?;
+            ledger.wishes().insert(wish.volume, wish);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes back entries whose files somebody took away; says which.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`].
+    pub async fn restore_missing(&self) -> Result<Vec<VolumeId>, LedgerError> {
+        let ledger = self.clone();
+        blocking(move || {
+            let directory = &ledger.inner.directory;
+            let listing = fs::read_dir(directory).map_err(io_error("reading", directory))?;
+            let there: BTreeSet<PathBuf> = listing
+                .map(|file| file.map(|f| f.path()))
+                .collect::<Result<_, _>>()
+                .map_err(io_error("reading", directory))?;
+            let mut restored = Vec::new();
+            for wish in ledger.all() {
+                if !there.contains(&ledger.path(wish.volume)) {
+                    ledger.write(&wish)?;
+                    restored.push(wish.volume);
+                }
+            }
+            Ok(restored)
+        })
+        .await
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, BTreeMap<VolumeId, VolumeWish>> {
+        self.inner.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, volume: VolumeId) -> PathBuf {
+        self.inner.directory.join(format!("{volume}.json"))
+    }
+
+    fn write(&self, wish: &VolumeWish) -> Result<(), LedgerError> {
+        let path = self.path(wish.volume);
+        let new = path.with_extension("new");
+        let entry = Entry { format: FORMAT, wish: wish.clone() };
+        let bytes = serde_json::to_vec(&entry)
+            .map_err(|e| LedgerError::Corrupt { path: path.clone(), reason: e.to_string() })?;
+        let write = || -> io::Result<()> {
+            let mut options = OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&bytes)?;
+            file.sync_data()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.inner.directory)?.sync_all()
+        };
+        write().map_err(io_error("writing ledger entry", &path))
+    }
+}
+
+fn read(path: &Path) -> Result<VolumeWish, LedgerError> {
+    let corrupt = |reason: String| LedgerError::Corrupt { path: path.to_owned(), reason };
+    let bytes = fs::read(path).map_err(io_error("reading ledger entry", path))?;
+    let entry: Entry = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
+    if entry.format != FORMAT {
+        let known = format!("its format is {}, this program knows {FORMAT}", entry.format);
+        return Err(corrupt(known));
+    }
+    Ok(entry.wish)
+}
+
+fn is_old(path: &Path) -> bool {
+    let age = fs::metadata(path)
+        .and_then(|m| m.modified())
+        .map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+    age.is_ok_and(|age| age > TOMBSTONE_AGE)
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
+    let path = path.to_owned();
+    move |source| LedgerError::Io { doing, path, source }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+) -> Result<T, LedgerError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use osds_model::{Capacity, Generation, PoolId};
+
+    fn wish(number: u128, generation: u64, presence: Presence) -> VolumeWish {
+        VolumeWish {
+            volume: VolumeId::from_u128(number),
+            generation: Generation(generation),
+            pool: PoolId::from_u128(1),
+            presence,
+            exists: false,
+            guarded: false,
+            hosts: BTreeMap::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_put_is_there_after_a_restart() {
+        let home = tempfile::tempdir().unwrap();
+        let wanted = Presence::Wanted(Capacity::from_bytes(1));
+        let ledger = Ledger::open(home.path().join("ledger")).unwrap();
+        ledger.put(&wish(1, 1, wanted)).await.unwrap();
+        ledger.put(&wish(1, 2, wanted)).await.unwrap();
+        ledger.put(&wish(2, 5, Presence::Unwanted)).await.unwrap();
+        // A crash in the middle of a write leaves this; it must not count.
+        fs::write(ledger.path(VolumeId::from_u128(1)).with_extension("new"), b"{\"for").unwrap();
+        let again = Ledger::open(home.path().join("ledger")).unwrap();
+        assert_eq!(again.all(), [wish(1, 2, wanted), wish(2, 5, Presence::Unwanted)]);
+    }
+
+    #[tokio::test]
+    async fn old_tombstones_go_and_young_ones_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(home.path()).unwrap();
+        for number in [1, 2] {
+            ledger.put(&wish(number, 5, Presence::Unwanted)).await.unwrap();
+        }
+        let old = SystemTime::now() - TOMBSTONE_AGE - Duration::from_secs(1);
+        let file = File::options().write(true).open(ledger.path(VolumeId::from_u128(1))).unwrap();
+        file.set_modified(old).unwrap();
+        let again = Ledger::open(home.path()).unwrap();
+        assert_eq!(again.all(), [wish(2, 5, Presence::Unwanted)]);
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_was_taken_away_comes_back() {
+        let home = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(home.path()).unwrap();
+        ledger.put(&wish(1, 1, Presence::Unwanted)).await.unwrap();
+        assert_eq!(ledger.restore_missing().await.unwrap(), []);
+        fs::remove_file(ledger.path(VolumeId::from_u128(1))).unwrap();
+        assert_eq!(ledger.restore_missing().await.unwrap(), [VolumeId::from_u128(1)]);
+        assert!(ledger.path(VolumeId::from_u128(1)).exists());
+    }
+
+    #[test]
+    fn rubbish_is_named_with_its_remedy() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("x.json"), b"{}").unwrap();
+        let error = Ledger::open(home.path()).err().unwrap().to_string();
+        assert!(error.contains("x.json") && error.contains("move it away"), "{error}");
+    }
+}
