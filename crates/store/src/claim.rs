@@ -1,0 +1,91 @@
+//! Uniqueness without a lock: who wants a word to be theirs creates a record named after it.
+//!
+//! The key is computed from the word, so two creates of one word are creates of one record, and
+//! compare-and-swap lets one of them win, on etcd too. A claim is created, moved and removed in
+//! the transaction of the record that owns it.
+
+use osds_model::id::{HostId, ProfileId, TenantId};
+use serde::{Deserialize, Serialize};
+use uuid::{Uuid, uuid};
+
+/// Names the key space of claims; changing it would forget every claim.
+const NAMESPACE: Uuid = uuid!("6f3c1f52-8f0b-4b0e-9d0a-1c5a0a4f7c11");
+
+/// What must be unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClaimKind {
+    /// The name of a profile.
+    ProfileName,
+    /// The name of a host in its tenant: see [`Claim::host_name_value`].
+    HostName,
+}
+
+impl ClaimKind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProfileName => "profileName",
+            Self::HostName => "hostName",
+        }
+    }
+}
+
+/// One unique word and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Claim {
+    /// What the word is for.
+    pub what: ClaimKind,
+    /// The word.
+    pub value: String,
+    /// The record that has it.
+    pub owner: Uuid,
+}
+
+impl Claim {
+    /// `owner` is called `name`.
+    #[must_use]
+    pub fn profile_name(name: &str, owner: ProfileId) -> Self {
+        Self { what: ClaimKind::ProfileName, value: name.to_owned(), owner: owner.into() }
+    }
+
+    /// `owner` is called `name` in `tenant`.
+    #[must_use]
+    pub fn host_name(tenant: &TenantId, name: &str, owner: HostId) -> Self {
+        let value = Self::host_name_value(tenant, name);
+        Self { what: ClaimKind::HostName, value, owner: owner.into() }
+    }
+
+    /// The word that a host name makes: a host name has no `/`, so no two pairs make the same.
+    #[must_use]
+    pub fn host_name_value(tenant: &TenantId, name: &str) -> String {
+        format!("{tenant}/{name}")
+    }
+
+    /// The key of the claim to `value`, whoever has it.
+    #[must_use]
+    pub fn key_of(what: ClaimKind, value: &str) -> Uuid {
+        let mut word = Vec::with_capacity(what.as_str().len() + 1 + value.len());
+        word.extend_from_slice(what.as_str().as_bytes());
+        word.push(0);
+        word.extend_from_slice(value.as_bytes());
+        Uuid::new_v5(&NAMESPACE, &word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_depends_on_the_word_and_not_on_the_owner() {
+        let key = |what, value| Claim::key_of(what, value);
+        assert_eq!(key(ClaimKind::ProfileName, "x"), key(ClaimKind::ProfileName, "x"));
+        assert_ne!(key(ClaimKind::ProfileName, "x"), key(ClaimKind::HostName, "x"));
+        assert_ne!(key(ClaimKind::ProfileName, "x"), key(ClaimKind::ProfileName, "y"));
+        // Stored keys: this one may never change.
+        assert_eq!(
+            key(ClaimKind::ProfileName, "gold").to_string(),
+            "902f8d45-555d-52dc-bc29-9a1ef4d72a7c"
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Ways to find records other than by name, kept in step with the tables.
+//!
+//! Each is a pure function of the records: when a record changes, what its old value contributed
+//! is taken out and what the new one contributes is put in. They are never stored.
+
+use std::collections::BTreeSet;
+
+use imbl::{OrdMap, OrdSet};
+use osds_model::id::{
+    AttachmentId, DockId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+};
+use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume};
+use uuid::Uuid;
+
+use crate::claim::Claim;
+
+/// Every index there is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Indexes {
+    pub(crate) attachments: OrdMap<AttachmentId, (VolumeId, HostId)>,
+    pub(crate) attachments_of_tenant: OrdSet<(TenantId, AttachmentId)>,
+    pub(crate) volumes_of_tenant: OrdSet<(TenantId, VolumeId)>,
+    pub(crate) volumes_of_host: OrdSet<(HostId, VolumeId)>,
+    pub(crate) volumes_in_pool: OrdSet<(PoolId, VolumeId)>,
+    pub(crate) volumes_of_profile: OrdSet<(ProfileId, VolumeId)>,
+    pub(crate) pools_of_dock: OrdSet<(DockId, PoolId)>,
+    pub(crate) hosts_of_tenant: OrdSet<(TenantId, HostId)>,
+    pub(crate) snapshots_of_volume: OrdSet<(VolumeId, SnapshotId)>,
+}
+
+/// What a record contributes to the indexes.
+pub trait Indexed: Sized {
+    /// Replaces what `old` contributed by what `new` contributes.
+    #[doc(hidden)]
+    fn reindex(_indexes: &mut Indexes, _old: Option<&Self>, _new: Option<&Self>) {}
+}
+
+impl Indexed for Profile {}
+impl Indexed for Dock {}
+impl Indexed for Claim {}
+
+impl Indexed for Volume {
+    fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        swap(&mut indexes.volumes_of_tenant, old, new, |v| (v.tenant.clone(), v.id));
+        swap(&mut indexes.volumes_in_pool, old, new, |v| (v.pool, v.id));
+        swap(&mut indexes.volumes_of_profile, old, new, |v| (v.profile, v.id));
+        let places = |volume: Option<&Self>| -> BTreeSet<(TenantId, AttachmentId, HostId)> {
+            volume
+                .into_iter()
+                .flat_map(|v| &v.state.attachments)
+                .map(|(host, a)| (a.about.tenant.clone(), a.id, *host))
+                .collect()
+        };
+        let (was, is) = (places(old), places(new));
+        let Some(volume) = new.or(old).map(|v| v.id) else { return };
+        for (tenant, id, host) in was.difference(&is) {
+            indexes.attachments.remove(id);
+            indexes.attachments_of_tenant.remove(&(tenant.clone(), *id));
+            indexes.volumes_of_host.remove(&(*host, volume));
+        }
+        for (tenant, id, host) in is.difference(&was) {
+            indexes.attachments.insert(*id, (volume, *host));
+            indexes.attachments_of_tenant.insert((tenant.clone(), *id));
+            indexes.volumes_of_host.insert((*host, volume));
+        }
+    }
+}
+
+impl Indexed for Pool {
+    fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        swap(&mut indexes.pools_of_dock, old, new, |p| (p.dock, p.id));
+    }
+}
+
+impl Indexed for Host {
+    fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        swap(&mut indexes.hosts_of_tenant, old, new, |h| (h.tenant.clone(), h.id));
+    }
+}
+
+impl Indexed for Snapshot {
+    fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        swap(&mut indexes.snapshots_of_volume, old, new, |s| (s.volume, s.id));
+    }
+}
+
+fn swap<R, T: Ord + Clone>(
+    index: &mut OrdSet<T>,
+    old: Option<&R>,
+    new: Option<&R>,
+    entry: impl Fn(&R) -> T,
+) {
+    let (old, new) = (old.map(&entry), new.map(&entry));
+    if old == new {
+        return;
+    }
+    if let Some(old) = old {
+        index.remove(&old);
+    }
+    if let Some(new) = new {
+        index.insert(new);
+    }
+}
+
+/// What an index says of `one`, in order.
+pub(crate) fn of<A, B>(index: &OrdSet<(A, B)>, one: A) -> impl DoubleEndedIterator<Item = B>
+where
+    A: Ord + Clone,
+    B: Ord + Copy + From<Uuid>,
+{
+    let first = (one.clone(), B::from(Uuid::nil()));
+    let last = (one, B::from(Uuid::max()));
+    index.range(first..=last).map(|(_, id)| *id)
+}
