@@ -38,7 +38,7 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 pub(crate) struct Encoded {
     pub(crate) txn: Txn,
-    /// One for each operation, in order; empty when nothing is put, or nothing needs bytes.
+    /// One for each record that is put, in order; none when the store needs no bytes.
     pub(crate) values: Vec<Vec<u8>>,
 }
 

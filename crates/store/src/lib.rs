@@ -10,6 +10,7 @@
 
 mod claim;
 mod decide;
+mod embedded;
 mod engine;
 mod error;
 mod indexes;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 
 pub use claim::{Claim, ClaimKind};
 pub use decide::{DecideError, decide};
+pub use embedded::EmbeddedStore;
 pub use error::StoreError;
 pub use memory::MemoryStore;
 pub use migrate::{Upgrade, decode, encode};

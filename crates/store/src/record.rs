@@ -178,7 +178,7 @@ macro_rules! kinds {
                 }
             }
 
-            pub(crate) fn put(&mut self, indexes: &mut Indexes, row: Row, revision: Revision) {
+            pub(crate) fn put(&mut self, indexes: &mut Indexes, row: &Row, revision: Revision) {
                 match row {
                     $(Row::$kind(value) => put(&mut self.$table, indexes, value, revision)),+
                 }
@@ -257,10 +257,9 @@ impl Record for Claim {
     }
 }
 
-fn put<R: Record>(table: &mut Table<R>, indexes: &mut Indexes, value: Arc<R>, revision: Revision) {
-    let key = value.key();
-    let old = table.insert(key, Versioned { revision, value: Arc::clone(&value) });
-    R::reindex(indexes, old.as_deref(), Some(&value));
+fn put<R: Record>(table: &mut Table<R>, indexes: &mut Indexes, value: &Arc<R>, revision: Revision) {
+    let old = table.insert(value.key(), Versioned { revision, value: Arc::clone(value) });
+    R::reindex(indexes, old.as_deref(), Some(value));
 }
 
 fn delete<R: Record>(table: &mut Table<R>, indexes: &mut Indexes, key: Uuid) {

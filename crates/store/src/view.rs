@@ -179,7 +179,7 @@ impl View {
         for ((kind, key), op) in &txn.ops {
             match &op.write {
                 Write::Put(row) => {
-                    next.tables.put(&mut next.indexes, row.clone(), next.revision);
+                    next.tables.put(&mut next.indexes, row, next.revision);
                 }
                 Write::Delete => next.tables.delete(&mut next.indexes, *kind, *key),
                 Write::Nothing => {}
@@ -189,7 +189,7 @@ impl View {
     }
 
     /// Puts in a record as it was read from the disk.
-    pub(crate) fn load(&mut self, row: Row, revision: Revision) {
+    pub(crate) fn load(&mut self, row: &Row, revision: Revision) {
         self.tables.put(&mut self.indexes, row, revision);
         self.revision = self.revision.max(revision);
     }
