@@ -1,0 +1,189 @@
+//! The medium below a logical unit.
+//!
+//! A [`Backend`] is byte-addressed, blocking and shared: positions go with each call, so that any
+//! number of commands can run at once. It keeps no promise about overlapping calls (the unit's
+//! block locks do that), but discarded and zeroed ranges must read as zeros as soon as the call
+//! returns, and what was written before a `flush` must survive a crash after it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use rustix::io::Errno;
+
+/// A medium that a [`LogicalUnit`](super::LogicalUnit) serves.
+pub trait Backend: Send + Sync + 'static {
+    /// Size in bytes, now.
+    fn len(&self) -> io::Result<u64>;
+
+    /// True if it holds no byte.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buf` from `offset`; an end of file before `buf` is full is an error.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `buf` at `offset`.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes everything written so far durable.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Gives the space of a range back; afterwards it reads as zeros.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Makes a range read as zeros, keeping space for it where the medium can.
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()>;
+
+    /// Whether the byte at `offset` has space behind it, and for how many bytes the answer holds.
+    /// Asked only within the medium.
+    fn mapped(&self, offset: u64) -> io::Result<Run>;
+}
+
+/// A run of bytes in one provisioning state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// True: space is allocated. False: a hole that reads as zeros.
+    pub mapped: bool,
+    /// Bytes from the asked offset for which this holds, at least one.
+    pub len: u64,
+}
+
+/// A regular file (sparse for thin provisioning) as the medium.
+#[derive(Debug)]
+pub struct FileBackend {
+    file: File,
+}
+
+impl FileBackend {
+    /// Serves `file`, which must be open for reading, and for writing if anyone may write.
+    pub fn new(file: File) -> Self {
+        Self { file }
+    }
+
+    fn fill_with_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+        let end = offset + len;
+        let mut at = offset;
+        while at < end {
+            let step = (end - at).min(ZEROES.len() as u64);
+            self.file.write_all_at(&ZEROES[..step as usize], at)?;
+            at += step;
+        }
+        Ok(())
+    }
+
+    /// Runs `fallocate`; a file system that cannot do it gets the zeros written out instead.
+    fn allocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match fallocate(&self.file, mode | FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill_with_zeroes(offset, len),
+            Err(Errno::INTR) => self.allocate(mode, offset, len),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Backend for FileBackend {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buf, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.allocate(FallocateFlags::PUNCH_HOLE, offset, len)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.allocate(FallocateFlags::ZERO_RANGE, offset, len)
+    }
+
+    fn mapped(&self, offset: u64) -> io::Result<Run> {
+        let size = self.len()?;
+        let data = match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) => data,
+            // No data up to the end of the file.
+            Err(Errno::NXIO) => size.max(offset + 1),
+            // Holes cannot be seen here: everything counts as mapped.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                return Ok(Run { mapped: true, len: size.saturating_sub(offset).max(1) });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if data > offset {
+            return Ok(Run { mapped: false, len: data - offset });
+        }
+        let hole = seek(&self.file, SeekFrom::Hole(offset)).map_err(io::Error::from)?;
+        Ok(Run { mapped: true, len: hole.saturating_sub(offset).max(1) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sparse(size: u64) -> FileBackend {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size).unwrap();
+        FileBackend::new(file)
+    }
+
+    #[test]
+    fn discard_reads_as_zeros_and_keeps_the_size() {
+        let medium = sparse(1 << 20);
+        medium.write_at(&[7; 65536], 0).unwrap();
+        medium.discard(512, 40_000).unwrap();
+        let mut buf = [1; 65536];
+        medium.read_at(&mut buf, 0).unwrap();
+        assert!(buf[..512].iter().all(|&b| b == 7));
+        assert!(buf[512..40_512].iter().all(|&b| b == 0));
+        assert!(buf[40_512..].iter().all(|&b| b == 7));
+        medium.discard((1 << 20) - 512, 512).unwrap();
+        assert_eq!(medium.len().unwrap(), 1 << 20);
+    }
+
+    #[test]
+    fn zeroes_replace_what_was_there() {
+        let medium = sparse(1 << 20);
+        medium.write_at(&[7; 8192], 0).unwrap();
+        medium.write_zeroes(512, 4096).unwrap();
+        medium.fill_with_zeroes(7680, 70_000).unwrap();
+        let mut buf = [1; 8192];
+        medium.read_at(&mut buf, 0).unwrap();
+        let sevens = buf.iter().filter(|&&b| b == 7).count();
+        assert_eq!(sevens, 8192 - 4096 - 512);
+        assert_eq!((buf[511], buf[512], buf[4607], buf[4608]), (7, 0, 0, 7));
+    }
+
+    #[test]
+    fn holes_are_seen() {
+        let medium = sparse(1 << 20);
+        assert_eq!(medium.mapped(0).unwrap(), Run { mapped: false, len: 1 << 20 });
+        medium.write_at(&[7; 65536], 131_072).unwrap();
+        assert_eq!(medium.mapped(0).unwrap(), Run { mapped: false, len: 131_072 });
+        assert_eq!(medium.mapped(131_072).unwrap(), Run { mapped: true, len: 65536 });
+        medium.discard(131_072, 65536).unwrap();
+        assert!(!medium.mapped(131_072).unwrap().mapped);
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error() {
+        assert!(sparse(512).read_at(&mut [0; 512], 512).is_err());
+    }
+}

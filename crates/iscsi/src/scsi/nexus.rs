@@ -1,0 +1,193 @@
+//! One session's view of a logical unit: the I_T nexus.
+//!
+//! A nexus carries what differs between sessions: who it is, whether it may write, and which unit
+//! attentions it has not been told yet. Attentions are bits in one atomic word: the check before
+//! each command is a single load, and raising the same attention twice tells it once. A nexus
+//! leaves the unit's list when it is dropped.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::sense::{Sense, SenseKey};
+
+/// What a nexus may do with the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only: every write-class command ends in DATA PROTECT.
+    ReadOnly,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+/// Something that every nexus is to be told once. Reported in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Attention {
+    /// The session is new (29/00).
+    PowerOn,
+    /// The logical unit was reset (29/03).
+    Reset,
+    /// Another initiator cleared this one's commands (2F/00).
+    CommandsCleared,
+    /// The medium has another size (2A/09).
+    CapacityChanged,
+}
+
+impl Attention {
+    const ALL: [Self; 4] =
+        [Self::PowerOn, Self::Reset, Self::CommandsCleared, Self::CapacityChanged];
+
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    const fn sense(self) -> Sense {
+        let (asc, ascq) = match self {
+            Self::PowerOn => (0x29, 0x00),
+            Self::Reset => (0x29, 0x03),
+            Self::CommandsCleared => (0x2f, 0x00),
+            Self::CapacityChanged => (0x2a, 0x09),
+        };
+        Sense::new(SenseKey::UnitAttention, asc, ascq)
+    }
+}
+
+/// One session with one logical unit; detaches itself when dropped.
+#[derive(Debug)]
+pub struct Nexus {
+    member: Arc<Member>,
+    roster: Arc<Roster>,
+}
+
+#[derive(Debug)]
+struct Member {
+    initiator: String,
+    isid: [u8; 6],
+    access: Access,
+    pending: AtomicU32,
+}
+
+impl Nexus {
+    /// Name of the initiator.
+    pub fn initiator(&self) -> &str {
+        &self.member.initiator
+    }
+
+    /// The session's ISID: with the name it is the initiator port.
+    pub fn isid(&self) -> [u8; 6] {
+        self.member.isid
+    }
+
+    /// What it may do.
+    pub fn access(&self) -> Access {
+        self.member.access
+    }
+
+    /// Takes the most important pending unit attention, which is thereby told.
+    pub(super) fn take_attention(&self) -> Option<Sense> {
+        let pending = &self.member.pending;
+        if pending.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        // Two commands of one nexus may come here at once: the one that clears the bit tells it.
+        Attention::ALL
+            .into_iter()
+            .find(|it| pending.fetch_and(!it.bit(), Ordering::AcqRel) & it.bit() != 0)
+            .map(Attention::sense)
+    }
+
+    /// True if the nexus belongs to the unit that keeps `roster`.
+    pub(super) fn is_of(&self, roster: &Arc<Roster>) -> bool {
+        Arc::ptr_eq(&self.roster, roster)
+    }
+}
+
+impl Drop for Nexus {
+    fn drop(&mut self) {
+        self.roster.members().retain(|member| !Arc::ptr_eq(member, &self.member));
+    }
+}
+
+/// Every nexus of one logical unit.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    members: Mutex<Vec<Arc<Member>>>,
+}
+
+impl Roster {
+    pub(super) fn attach(
+        self: &Arc<Self>,
+        initiator: &str,
+        isid: [u8; 6],
+        access: Access,
+    ) -> Nexus {
+        let member = Arc::new(Member {
+            initiator: initiator.to_owned(),
+            isid,
+            access,
+            pending: AtomicU32::new(Attention::PowerOn.bit()),
+        });
+        self.members().push(Arc::clone(&member));
+        Nexus { member, roster: Arc::clone(self) }
+    }
+
+    /// Raises `attention` for every nexus but `except`.
+    pub(super) fn announce(&self, attention: Attention, except: Option<&Nexus>) {
+        for member in self.members().iter() {
+            if except.is_none_or(|nexus| !Arc::ptr_eq(&nexus.member, member)) {
+                member.pending.fetch_or(attention.bit(), Ordering::AcqRel);
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members().len()
+    }
+
+    fn members(&self) -> MutexGuard<'_, Vec<Arc<Member>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(nexus: &Nexus) -> Vec<(u8, u8)> {
+        std::iter::from_fn(|| nexus.take_attention()).map(|s| (s.asc, s.ascq)).collect()
+    }
+
+    #[test]
+    fn attentions_are_told_once_and_in_order() {
+        let roster = Arc::new(Roster::default());
+        let nexus = roster.attach("a", [0; 6], Access::ReadWrite);
+        roster.announce(Attention::CapacityChanged, None);
+        roster.announce(Attention::Reset, None);
+        roster.announce(Attention::Reset, None);
+        assert_eq!(codes(&nexus), [(0x29, 0x00), (0x29, 0x03), (0x2a, 0x09)]);
+        assert_eq!(codes(&nexus), []);
+    }
+
+    #[test]
+    fn the_excepted_nexus_is_not_told() {
+        let roster = Arc::new(Roster::default());
+        let (a, b) = (
+            roster.attach("a", [0; 6], Access::ReadWrite),
+            roster.attach("b", [0; 6], Access::ReadOnly),
+        );
+        assert_eq!(codes(&a), codes(&b));
+        roster.announce(Attention::CommandsCleared, Some(&a));
+        assert_eq!((codes(&a), codes(&b)), (vec![], vec![(0x2f, 0x00)]));
+    }
+
+    #[test]
+    fn a_dropped_nexus_leaves_the_list() {
+        let roster = Arc::new(Roster::default());
+        let a = roster.attach("a", [0; 6], Access::ReadWrite);
+        let b = roster.attach("a", [0; 6], Access::ReadWrite);
+        drop(a);
+        assert_eq!(roster.len(), 1);
+        drop(b);
+        assert_eq!(roster.len(), 0);
+    }
+}

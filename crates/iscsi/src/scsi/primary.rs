@@ -1,0 +1,78 @@
+//! Commands that every device answers: readiness, sense data, and the motor that is not there.
+//!
+//! The medium cannot be stopped, ejected or locked: a unit is shared, and one initiator must not
+//! take it from the others. So these commands succeed where they ask for what is the case anyway
+//! and are refused where they ask for a change.
+
+use super::dispatch::{Call, reply};
+use super::sense::{Sense, Status};
+
+/// TEST UNIT READY: always, a pending attention having been told before.
+pub(super) fn test_unit_ready(_: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+    Ok(Status::Good)
+}
+
+/// REQUEST SENSE: the next pending unit attention as data, which counts as told; else NO SENSE.
+pub(super) fn request_sense(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+    let sense = call.nexus.take_attention().unwrap_or(Sense::NONE);
+    let allocation = usize::from(call.cdb.byte(4));
+    Ok(if call.cdb.bit(1, 0) {
+        reply(data_in, &sense.to_descriptor_bytes(), allocation)
+    } else {
+        reply(data_in, &sense.to_bytes(), allocation)
+    })
+}
+
+/// START STOP UNIT. The unit keeps running; a stop without NO_FLUSH makes writes durable first,
+/// as it would before a motor stops.
+pub(super) fn start_stop_unit(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+    const POWER_CONDITION: u8 = 0xf0;
+    let byte = call.cdb.byte(4);
+    if byte & POWER_CONDITION != 0 {
+        // Only START_VALID is a condition we can be in; the timers are not implemented.
+        return Err(Sense::invalid_cdb_bit(4, 7));
+    }
+    let (start, load_eject, no_flush) = (byte & 1 != 0, byte & 2 != 0, byte & 4 != 0);
+    if load_eject {
+        return Err(Sense::invalid_cdb_bit(4, 1));
+    }
+    if !start && !no_flush {
+        call.unit.backend.flush().map_err(|error| Sense::failed_write(&error, 0))?;
+    }
+    Ok(Status::Good)
+}
+
+/// PREVENT ALLOW MEDIUM REMOVAL: nobody can remove it anyway.
+pub(super) fn prevent_allow(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+    if call.cdb.byte(4) & 0x02 != 0 {
+        return Err(Sense::invalid_cdb_bit(4, 1));
+    }
+    Ok(Status::Good)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::super::testing::Rig;
+    use super::*;
+
+    #[test]
+    fn the_motor_cannot_be_taken_from_others() {
+        let rig = Rig::new(8);
+        rig.good(&[0x1b, 0, 0, 0, 1, 0], &[]);
+        assert_eq!(rig.medium.flushes.load(Relaxed), 0);
+        rig.good(&[0x1b, 1, 0, 0, 0, 0], &[]);
+        assert_eq!(rig.medium.flushes.load(Relaxed), 1);
+        rig.good(&[0x1b, 0, 0, 0, 4, 0], &[]);
+        assert_eq!(rig.medium.flushes.load(Relaxed), 1);
+        rig.good(&[0x00; 6], &[]);
+        for eject_or_load in [2, 3] {
+            let cdb = [0x1b, 0, 0, 0, eject_or_load, 0];
+            assert_eq!(rig.sense(&cdb, &[]), Sense::invalid_cdb_bit(4, 1));
+        }
+        assert_eq!(rig.sense(&[0x1b, 0, 0, 0, 0x30, 0], &[]), Sense::invalid_cdb_bit(4, 7));
+        rig.good(&[0x1e, 0, 0, 0, 1, 0], &[]);
+        assert_eq!(rig.sense(&[0x1e, 0, 0, 0, 2, 0], &[]), Sense::invalid_cdb_bit(4, 1));
+    }
+}
