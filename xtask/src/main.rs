@@ -1,2 +1,63 @@
-//! The project's own commands.
-fn main() {}
+//! The workshop: `cargo xtask <command>`, everything the project checks by program.
+//!
+//! One command, `ci`, runs it all in the order in which mistakes are cheapest to find; the others
+//! are its steps one by one. Checks are pure functions over what [`workspace`] has read, so each of
+//! their rules is tested on a sabotaged fixture beside it.
+
+mod ci;
+mod deny;
+mod finding;
+mod layers;
+mod packages;
+mod source;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check and every test, as the gate does.
+    Ci(ci::Options),
+    /// Check who imports whom.
+    Layers,
+    /// Check the rules of the house that no compiler knows.
+    Tidy,
+    /// Check licences, banned crates and sources of what we build on.
+    Deny,
+    /// Install the Debian packages that some tests need, or say how.
+    Packages,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Ci(options) => ci::run(options),
+        Command::Layers => layers::run(&Workspace::read()?),
+        Command::Tidy => tidy::check(&Workspace::read()?.files).settle("tidy"),
+        Command::Deny => deny::check(&deny::packages(&Workspace::read()?.metadata)).settle("deny"),
+        Command::Packages => packages::run(),
+    }
+}
