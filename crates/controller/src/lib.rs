@@ -1,1 +1,106 @@
-//! The use-cases of the control plane and the loop that makes wishes come true.
+//! The control plane: use-cases that commit wishes, and a loop that makes them come true.
+//!
+//! A use-case decides in pure code (`lifecycle`, `selector`) on the latest records, commits the
+//! answer with compare-and-swap, pokes the reconciler and returns. The reconciler sends each
+//! volume's whole wish to its dock and folds the answer back in. Nothing is done between a read
+//! and a commit that cannot be done again, so a crash anywhere is healed by the next sweep.
+//!
+//! Must stay true: no driver, no HTTP and no database in here, only their contracts.
+
+mod attachments;
+mod bootstrap;
+mod clock;
+mod error;
+mod hosts;
+mod pools;
+mod profiles;
+pub mod reconcile;
+mod volumes;
+mod wait;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use osds_dock_api::DockApi;
+use osds_model::{DockId, TenantId, UserId, VolumeId};
+use osds_store::Store;
+
+pub use attachments::{Attached, AttachmentUpdate, HostRef, NewAttachment};
+pub use clock::{Clock, SystemClock};
+pub use error::Error;
+pub use hosts::{HostUpdate, NewHost};
+pub use profiles::{NewProfile, ProfileUpdate};
+pub use reconcile::{Reconciler, Settings};
+pub use volumes::{NewVolume, VolumeUpdate};
+
+/// The docks that this controller talks to.
+pub type Docks = HashMap<DockId, Arc<dyn DockApi>>;
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The tenant that things are made for.
+    pub tenant: TenantId,
+    /// The user, empty when nobody is known.
+    pub user: UserId,
+    /// Whether the caller sees what belongs to every tenant.
+    pub admin: bool,
+}
+
+impl Caller {
+    /// Whether the caller may know of something that belongs to `tenant`.
+    #[must_use]
+    pub fn sees(&self, tenant: &TenantId) -> bool {
+        self.admin || self.tenant == *tenant
+    }
+}
+
+/// The use-cases of the control plane. Cheap to clone.
+#[derive(Clone)]
+pub struct Controller {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    reconciler: Reconciler,
+    waiters: wait::Waiters,
+}
+
+impl Controller {
+    /// A controller over `store`, with `docks` to do the work. Nothing moves until
+    /// [`Controller::start`].
+    pub fn new(
+        store: Arc<dyn Store>,
+        docks: Docks,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
+        let reconciler = Reconciler::new(Arc::clone(&store), docks, Arc::clone(&clock), settings);
+        Self { store, clock, reconciler, waiters: wait::Waiters::default() }
+    }
+
+    /// Takes up the work that an earlier life left, and keeps at it until [`Controller::stop`].
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn start(&self) -> Result<(), Error> {
+        self.waiters.follow(self.store.watch(), self.reconciler.stopping());
+        self.make_default_profile().await?;
+        self.reconciler.start().await;
+        Ok(())
+    }
+
+    /// Stops the loop and waits for what is in the middle of a step.
+    pub async fn stop(&self) {
+        self.reconciler.stop().await;
+    }
+
+    /// Things on the docks that no record accounts for, as the last sweep saw them.
+    #[must_use]
+    pub fn unaccounted(&self, dock: DockId) -> Vec<String> {
+        self.reconciler.unaccounted(dock)
+    }
+
+    fn poke(&self, volume: VolumeId) {
+        self.reconciler.poke(volume);
+    }
+}

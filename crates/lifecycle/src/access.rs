@@ -116,6 +116,10 @@ fn may_join(state: &VolumeState, request: &AttachRequest) -> Result<(), Refused>
         return Err(Refused::HeldByAnotherHost { holder: *holder });
     }
     for (holder, held) in &state.attachments {
+        if let Some(shared) = request.initiators.iter().find(|i| held.initiators.contains(i)) {
+            let name = shared.port_name.clone();
+            return Err(Refused::SameInitiator { holder: *holder, name });
+        }
         if breaks(held.sharing, held.mode, request.mode) {
             return Err(Refused::Promised { holder: *holder, promised: held.sharing });
         }
@@ -138,6 +142,14 @@ fn may_join(state: &VolumeState, request: &AttachRequest) -> Result<(), Refused>
     }
 }
 
+/// Whether it says anything about other hosts.
+pub(crate) const fn is_promise(sharing: Sharing) -> bool {
+    match sharing {
+        Sharing::Shared => false,
+        Sharing::SoleWriter | Sharing::Exclusive => true,
+    }
+}
+
 /// Whether another host in mode `other` breaks the promise of one that has (`promise`, `mode`).
 /// A sole writer that only reads was promised nothing.
 fn breaks(promise: Sharing, mode: AttachMode, other: AttachMode) -> bool {
@@ -152,6 +164,7 @@ fn breaks(promise: Sharing, mode: AttachMode, other: AttachMode) -> bool {
 mod tests {
     use super::*;
     use crate::volume;
+    use osds_model::host::Protocol;
     use osds_model::volume::Terms;
     use osds_model::{Capacity, Generation};
 
@@ -242,6 +255,19 @@ mod tests {
         weak.read_only_enforced = false;
         assert_eq!(attach(&held, &weak), Err(Refused::ReadOnlyNotEnforced));
         assert!(attach(&made(true, None), &weak).is_ok(), "alone it does no harm");
+    }
+
+    #[test]
+    fn two_hosts_under_one_name_cannot_be_told_apart() {
+        let port_name = "iqn.2026-11.example:x".to_owned();
+        let initiator = Initiator { port_name: port_name.clone(), protocol: Protocol::Iscsi };
+        let named = |host, mode| AttachRequest {
+            initiators: vec![initiator.clone()],
+            ..ask(host, mode, Shared)
+        };
+        let held = attach(&made(true, None), &named(A, RW)).unwrap();
+        let refused = attach(&held, &named(B, RO));
+        assert_eq!(refused, Err(Refused::SameInitiator { holder: A, name: port_name }));
     }
 
     #[test]

@@ -5,8 +5,12 @@
 //! no command of it can reach the blocks any more.
 
 use osds_model::{
-    Applied, Capacity, Fault, FaultKind, HostOutcome, Phase, Presence, VolumeOutcome, VolumeState,
+    Applied, Capacity, Fault, FaultKind, HostId, HostOutcome, Phase, Presence, VolumeOutcome,
+    VolumeState,
 };
+
+use crate::access::is_promise;
+use crate::enforcer::waits_for;
 
 /// What is left of the record after an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,13 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
         .retain(|host, held| held.phase != Phase::Detaching || applied.hosts.contains_key(host));
     for (host, held) in &mut next.attachments {
         match (applied.hosts.get(host), held.phase) {
+            // A promise holds from the moment it is confirmed, so not while another host lingers.
+            // Only one that was forced off the record can: nobody else may join beside it.
+            (Some(HostOutcome::Granted(_)), Phase::Attaching)
+                if is_promise(held.sharing) && lingering(applied, *host).is_some() =>
+            {
+                held.fault = lingering(applied, *host);
+            }
             (Some(HostOutcome::Granted(connection)), Phase::Attaching | Phase::Attached) => {
                 held.phase = Phase::Attached;
                 held.fault = None;
@@ -59,4 +70,32 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
         }
     }
     Confirmed::Known(next)
+}
+
+/// Why a host other than `host` may still be served though it should not be.
+fn lingering(applied: &Applied, host: HostId) -> Option<Fault> {
+    applied.hosts.iter().find_map(|(other, outcome)| match outcome {
+        HostOutcome::RevokeFailed(fault) if *other != host => Some(waits_for(*other, fault)),
+        HostOutcome::Granted(_) | HostOutcome::GrantFailed(_) | HostOutcome::RevokeFailed(_) => {
+            None
+        }
+    })
+}
+
+/// Writes down why nothing could be done: `fault` for everything that is not as wished. What is
+/// in place stays untouched: nothing is known to be wrong with it.
+#[must_use]
+pub fn blame(state: &VolumeState, fault: &Fault) -> VolumeState {
+    let mut next = state.clone();
+    let as_wished = match state.presence {
+        Presence::Wanted(size) => state.made.is_some_and(|made| made >= size),
+        Presence::Unwanted => false,
+    };
+    if !as_wished {
+        next.fault = Some(fault.clone());
+    }
+    for held in next.attachments.values_mut().filter(|held| held.phase != Phase::Attached) {
+        held.fault = Some(fault.clone());
+    }
+    next
 }

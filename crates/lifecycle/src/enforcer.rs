@@ -63,12 +63,15 @@ pub enum Rejected {
     Changed(u64),
 }
 
-/// Whether `offered` may take the place of `held`, the wish on the ledger.
+/// What the ledger shall hold once `offered` has taken the place of `held`.
+///
+/// That the volume was there is never unlearnt: a wish that left before the controller heard of
+/// it must not bring an empty volume back in place of a lost one.
 ///
 /// # Errors
 /// [`Rejected`] when it may not.
-pub fn accept(held: Option<&VolumeWish>, offered: &VolumeWish) -> Result<(), Rejected> {
-    let Some(held) = held else { return Ok(()) };
+pub fn accept(held: Option<&VolumeWish>, offered: &VolumeWish) -> Result<VolumeWish, Rejected> {
+    let Some(held) = held else { return Ok(offered.clone()) };
     if offered.generation < held.generation {
         return Err(Rejected::Stale { offered: offered.generation.0, held: held.generation.0 });
     }
@@ -77,7 +80,14 @@ pub fn accept(held: Option<&VolumeWish>, offered: &VolumeWish) -> Result<(), Rej
     if offered.generation == held.generation && !same {
         return Err(Rejected::Changed(offered.generation.0));
     }
-    Ok(())
+    Ok(VolumeWish { exists: held.exists || offered.exists, ..offered.clone() })
+}
+
+/// What the ledger shall hold before an answer leaves: once the controller may know that the
+/// volume is there, the dock must not make it again.
+#[must_use]
+pub fn remember(held: &VolumeWish, facts: &Facts) -> VolumeWish {
+    VolumeWish { exists: held.exists || facts.size.is_some(), ..held.clone() }
 }
 
 /// The next driver call, or `None` when everything is as wished or cannot be made so now.
@@ -112,13 +122,14 @@ pub fn outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Applied {
             Some(served) if served.mode == grant.mode => {
                 HostOutcome::Granted(served.connection.clone())
             }
-            Some(_) | None => HostOutcome::GrantFailed(why_not_granted(*host, &volume, failed)),
+            // Served, but not like this: first it has to be put out.
+            Some(_) => HostOutcome::RevokeFailed(why_not_revoked(*host, failed)),
+            None => HostOutcome::GrantFailed(why_not_granted(*host, &volume, failed)),
         };
         hosts.insert(*host, outcome);
     }
     for host in facts.served.keys().filter(|host| !wish.hosts.contains_key(host)) {
-        let fault = failed.get(&Step::Revoke(*host)).cloned().unwrap_or_else(not_yet);
-        hosts.insert(*host, HostOutcome::RevokeFailed(fault));
+        hosts.insert(*host, HostOutcome::RevokeFailed(why_not_revoked(*host, failed)));
     }
     Applied { generation: wish.generation, volume, hosts }
 }
@@ -158,9 +169,12 @@ fn volume_outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Volume
     VolumeOutcome::Failed(fault.unwrap_or_else(not_yet))
 }
 
+fn why_not_revoked(host: HostId, failed: &Failures) -> Fault {
+    failed.get(&Step::Revoke(host)).cloned().unwrap_or_else(not_yet)
+}
+
 fn why_not_granted(host: HostId, volume: &VolumeOutcome, failed: &Failures) -> Fault {
-    let own = failed.get(&Step::Grant(host)).or_else(|| failed.get(&Step::Revoke(host)));
-    if let Some(fault) = own {
+    if let Some(fault) = failed.get(&Step::Grant(host)) {
         return fault.clone();
     }
     if let VolumeOutcome::Failed(fault) = volume {
@@ -171,12 +185,14 @@ fn why_not_granted(host: HostId, volume: &VolumeOutcome, failed: &Failures) -> F
         Step::Create(_) | Step::Extend(_) | Step::Grant(_) | Step::Delete => None,
     });
     match stuck {
-        Some((other, fault)) => Fault::new(
-            fault.kind,
-            format!("host {other} could not be put out yet: {}", fault.message),
-        ),
+        Some((other, fault)) => waits_for(*other, fault),
         None => not_yet(),
     }
+}
+
+/// Said to a host that cannot have the volume before `other` is out.
+pub(crate) fn waits_for(other: HostId, fault: &Fault) -> Fault {
+    Fault::new(fault.kind, format!("host {other} could not be put out yet: {}", fault.message))
 }
 
 /// Said when an answer is asked for before the work is done.

@@ -59,6 +59,17 @@ pub enum Refused {
         /// What was asked.
         wanted: Sharing,
     },
+    /// The target could not tell the two hosts apart.
+    #[error(
+        "initiator {name} also belongs to host {holder}, which has the volume; give each host its \
+         own initiator name"
+    )]
+    SameInitiator {
+        /// Who has the volume under this name.
+        holder: HostId,
+        /// The initiator's name.
+        name: String,
+    },
     /// As many hosts as its profile allows have the volume.
     #[error("volume is attached to {limit} hosts already, the most its profile allows")]
     Full {

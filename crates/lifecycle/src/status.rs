@@ -32,9 +32,9 @@ pub fn volume(state: &VolumeState) -> &'static str {
     match (state.made, &state.fault) {
         (None, None) => "creating",
         (None, Some(_)) => "error",
+        (Some(_), _) if state.attachments.values().any(|a| held(a.phase)) => "inUse",
         (Some(made), None) if made < size => "extending",
         (Some(made), Some(_)) if made < size => "errorExtending",
-        (Some(_), _) if state.attachments.values().any(|a| held(a.phase)) => "inUse",
         (Some(_), Some(_)) => "error",
         (Some(_), None) if state.attachments.values().any(|a| a.fault.is_none()) => "attaching",
         (Some(_), None) => AVAILABLE,

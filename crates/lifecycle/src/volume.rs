@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use osds_model::volume::Terms;
-use osds_model::{Capacity, Generation, Grant, Phase, PoolId, Presence, Sharing, VolumeId};
+use osds_model::{Capacity, Generation, Grant, Phase, PoolId, Presence, VolumeId};
 use osds_model::{VolumeState, VolumeWish};
 
+use crate::access::is_promise;
 use crate::refused::Refused;
 use crate::status;
 
@@ -59,6 +60,9 @@ pub fn delete(state: &VolumeState) -> Result<VolumeState, Refused> {
     Ok(VolumeState {
         generation: state.generation.next(),
         presence: Presence::Unwanted,
+        // The dock may have made or extended it and only its answer was lost: until it confirms
+        // the end, the pool is charged for all that may be there.
+        made: Some(footprint(state)),
         fault: None,
         ..state.clone()
     })
@@ -67,18 +71,19 @@ pub fn delete(state: &VolumeState) -> Result<VolumeState, Refused> {
 /// What its dock has to be told: all of it, every time.
 #[must_use]
 pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
-    let alone = |sharing: Sharing| match sharing {
-        Sharing::Shared => false,
-        Sharing::SoleWriter | Sharing::Exclusive => true,
-    };
     VolumeWish {
         volume,
         generation: state.generation,
         pool,
         presence: state.presence,
         exists: state.made.is_some(),
+        // Only those that shall stay count: a wish must read the same for as long as its
+        // generation lasts, and a host on its way out is forgotten without a new one.
         guarded: !state.terms.multi_attach
-            || state.attachments.values().any(|held| alone(held.sharing)),
+            || state
+                .attachments
+                .values()
+                .any(|held| held.phase != Phase::Detaching && is_promise(held.sharing)),
         hosts: state
             .attachments
             .iter()

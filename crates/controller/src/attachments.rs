@@ -1,0 +1,320 @@
+//! Attachments: who has which volume. Each use-case is one pure decision on one volume's record
+//! (and the host's, so that neither a fence nor a deletion can slip in between), committed whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use osds_lifecycle::access::{self, AttachRequest};
+use osds_model::access::AttachmentFacts;
+use osds_model::host::Protocol;
+use osds_model::{
+    AttachMode, Attachment, AttachmentId, Host, HostId, Initiator, Phase, Pool, Sharing, Volume,
+};
+use osds_store::{Txn, Versioned, View, decide};
+use tracing::info;
+use uuid::Uuid;
+
+use crate::hosts::NewHost;
+use crate::{Caller, Controller, Error, hosts, volumes};
+
+/// A request to attach.
+#[derive(Clone, Debug)]
+pub struct NewAttachment {
+    /// Volume id.
+    pub volume: String,
+    /// The host.
+    pub host: HostRef,
+    /// Read-only or read-write.
+    pub mode: AttachMode,
+    /// What the host wants promised.
+    pub sharing: Sharing,
+    /// Where the host will put it; may be empty.
+    pub mountpoint: String,
+    /// Free text pairs.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Which host is meant.
+#[derive(Clone, Debug)]
+pub enum HostRef {
+    /// A registered one, by id.
+    Id(String),
+    /// One described in the request itself, as clients before host registration do: it is found
+    /// by its initiator or its name, or registered now.
+    Described(NewHost),
+}
+
+/// An edit of an attachment; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct AttachmentUpdate {
+    /// Where the host put it.
+    pub mountpoint: Option<String>,
+}
+
+/// An attachment with the volume it is part of.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The volume's record.
+    pub volume: Arc<Volume>,
+    /// Whose attachment it is.
+    pub host: HostId,
+}
+
+impl Attached {
+    /// The attachment itself.
+    ///
+    /// # Panics
+    /// Never: an `Attached` is only made of a volume that has the attachment.
+    #[must_use]
+    pub fn attachment(&self) -> &Attachment {
+        self.volume.state.attachments.get(&self.host).expect("made of a volume that has it")
+    }
+}
+
+impl Controller {
+    /// Asks for a host to have a volume. A host that has it already, in the same way, gets the
+    /// attachment it has.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Refused`].
+    pub async fn attach(&self, caller: &Caller, new: NewAttachment) -> Result<Attached, Error> {
+        let host = match &new.host {
+            HostRef::Id(id) => id.clone(),
+            HostRef::Described(described) => self.host_for(caller, described).await?,
+        };
+        let id = AttachmentId(Uuid::now_v7());
+        let now = self.clock.now();
+        let wished = decide(self.store.as_ref(), |view| {
+            let (host, volume) = both(view, caller, &host, &new.volume)?;
+            let pool = view.get::<Pool>(volume.pool);
+            let (protocol, read_only_enforced) = self.reach(pool)?;
+            let initiators: Vec<Initiator> =
+                host.initiators.iter().filter(|i| i.protocol == protocol).cloned().collect();
+            if initiators.is_empty() {
+                return Err(Error::Invalid(format!(
+                    "host {} has no {protocol} initiator, so the target cannot know it; add one: \
+                     osdsctl host initiator add {} <port name> {protocol}",
+                    host.name, host.id
+                )));
+            }
+            let request = AttachRequest {
+                id,
+                host: host.id,
+                fenced: host.fence.is_some(),
+                mode: new.mode,
+                sharing: new.sharing,
+                read_only_enforced,
+                initiators,
+                about: AttachmentFacts {
+                    created_at: now,
+                    updated_at: None,
+                    tenant: caller.tenant.clone(),
+                    user: caller.user.clone(),
+                    mountpoint: new.mountpoint.clone(),
+                    access_protocol: access_protocol(pool, protocol),
+                    metadata: new.metadata.clone(),
+                },
+            };
+            let state = access::attach(&volume.state, &request).map_err(Error::refused(""))?;
+            let host_id = host.id;
+            if state == volume.state {
+                let volume = Arc::clone(&volume.value);
+                return Ok((Txn::new(), Attached { volume, host: host_id }));
+            }
+            let next = Volume { state, updated_at: Some(now), ..Volume::clone(volume) };
+            let txn = Txn::new()
+                .replace(volume, next.clone())
+                // Written, though unchanged: else the host could be deleted at this very moment.
+                .replace(host, Host::clone(host));
+            Ok((txn, Attached { volume: Arc::new(next), host: host_id }))
+        });
+        let attached = wished.await?;
+        let attachment = attached.attachment();
+        if attachment.id == id {
+            info!(
+                volume_id = %attached.volume.id, host_id = %attached.host, attachment_id = %id,
+                mode = %attachment.mode, "attachment wished for"
+            );
+        }
+        self.poke(attached.volume.id);
+        Ok(attached)
+    }
+
+    /// The attachments that the caller sees, in the order of their ids.
+    pub fn attachments<T>(
+        &self,
+        caller: &Caller,
+        look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = (&Volume, HostId, &Attachment)>) -> T,
+    ) -> T {
+        let view = self.store.view();
+        let resolve = |id: AttachmentId| {
+            let (volume, host) = view.attachment(id)?;
+            let volume: &Volume = view.get::<Volume>(volume)?;
+            Some((volume, host, volume.state.attachments.get(&host)?))
+        };
+        if caller.admin {
+            return look(&mut view.attachments().filter_map(|(id, _, _)| resolve(id)));
+        }
+        look(&mut view.attachments_of_tenant(&caller.tenant).filter_map(resolve))
+    }
+
+    /// One attachment.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn attachment(&self, caller: &Caller, id: &str) -> Result<Attached, Error> {
+        let view = self.store.view();
+        let (volume, host) = find(&view, caller, id)?;
+        Ok(Attached { volume: Arc::clone(&volume.value), host })
+    }
+
+    /// Edits what no rule looks at.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn update_attachment(
+        &self,
+        caller: &Caller,
+        id: &str,
+        update: AttachmentUpdate,
+    ) -> Result<Attached, Error> {
+        let now = self.clock.now();
+        let edited = decide(self.store.as_ref(), |view| {
+            let (volume, host) = find(view, caller, id)?;
+            let mut next = Volume::clone(volume);
+            if let Some(held) = next.state.attachments.get_mut(&host)
+                && let Some(mountpoint) = &update.mountpoint
+                && held.about.mountpoint != *mountpoint
+            {
+                held.about.mountpoint.clone_from(mountpoint);
+                held.about.updated_at = Some(now);
+            }
+            if next == **volume {
+                return Ok((Txn::new(), Attached { volume: Arc::clone(&volume.value), host }));
+            }
+            let txn = Txn::new().replace(volume, next.clone());
+            Ok((txn, Attached { volume: Arc::new(next), host }))
+        });
+        Ok(edited.await?)
+    }
+
+    /// Asks for a host to lose a volume. The record goes when the target has put the host out.
+    /// With `force`, a detach that is under way already is given up on at once: the operator says
+    /// that the host cannot write any more.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn detach(
+        &self,
+        caller: &Caller,
+        id: &str,
+        force: bool,
+    ) -> Result<AttachmentId, Error> {
+        let now = self.clock.now();
+        let wished = decide(self.store.as_ref(), |view| {
+            let (volume, host) = find(view, caller, id)?;
+            let held = volume.state.attachments.get(&host);
+            let leaving = held.is_some_and(|held| held.phase == Phase::Detaching);
+            let state = if force && leaving {
+                access::force(&volume.state, host).map_err(Error::refused(""))?
+            } else {
+                access::detach(&volume.state, host)
+            };
+            if state == volume.state {
+                return Ok((Txn::new(), (volume.id, host)));
+            }
+            let mut next = Volume { state, updated_at: Some(now), ..Volume::clone(volume) };
+            if let Some(held) = next.state.attachments.get_mut(&host) {
+                held.about.updated_at = Some(now);
+            }
+            Ok((Txn::new().replace(volume, next), (volume.id, host)))
+        });
+        let (volume, host) = wished.await?;
+        info!(volume_id = %volume, host_id = %host, attachment_id = id, force, "detach wished for");
+        self.poke(volume);
+        id.parse().map_err(|_| not_found(caller, id))
+    }
+
+    /// What the pool's target speaks, and whether it can hold one host to reading.
+    fn reach(&self, pool: Option<&Versioned<Pool>>) -> Result<(Protocol, bool), Error> {
+        let pool = pool.ok_or_else(|| Error::invalid("the pool of the volume is not on record"))?;
+        let protocol = self.reconciler.protocol_of(pool.dock).unwrap_or(Protocol::Iscsi);
+        Ok((protocol, pool.enforces_read_only))
+    }
+
+    /// The id of the host that a request describes; registers it when nobody knows it.
+    async fn host_for(&self, caller: &Caller, described: &NewHost) -> Result<String, Error> {
+        let known = self.hosts(caller, |mut hosts| {
+            let same = |host: &&Host| {
+                host.tenant == caller.tenant
+                    && (described.initiators.iter().any(|i| host.initiators.contains(i))
+                        || (!described.name.is_empty() && host.name == described.name))
+            };
+            Iterator::find(&mut hosts, same).map(|host| host.id.to_string())
+        });
+        match known {
+            Some(id) => Ok(id),
+            None => Ok(self.create_host(caller, described.clone()).await?.id.to_string()),
+        }
+    }
+}
+
+fn both<'a>(
+    view: &'a View,
+    caller: &Caller,
+    host: &str,
+    volume: &str,
+) -> Result<(&'a Versioned<Host>, &'a Versioned<Volume>), Error> {
+    const IN: &str = "failed in create volume attachment method";
+    let host = hosts::find(view, caller, host).map_err(|_| {
+        let why = if caller.admin {
+            format!("specified host({host}) can't find")
+        } else {
+            "Wrong resource uuid provided!".to_owned()
+        };
+        Error::Invalid(format!("get host {IN}: {why}"))
+    })?;
+    let volume = volumes::find(view, caller, volume).map_err(|_| {
+        Error::Invalid(format!("get volume {IN}: {}", volumes::unknown(caller, volume)))
+    })?;
+    // A host that names no zone can reach all of them.
+    if let Some(zones) = &host.availability_zones
+        && !zones.is_empty()
+        && !zones.contains(&volume.availability_zone)
+    {
+        return Err(Error::Invalid(format!(
+            "availability zone of volume: {} is not in the host availability zones: [{}]",
+            volume.availability_zone,
+            zones.join(" ")
+        )));
+    }
+    Ok((host, volume))
+}
+
+fn find<'a>(
+    view: &'a View,
+    caller: &Caller,
+    id: &str,
+) -> Result<(&'a Versioned<Volume>, HostId), Error> {
+    let found = id.parse().ok().and_then(|id: AttachmentId| {
+        let (volume, host) = view.attachment(id)?;
+        let volume = view.get::<Volume>(volume)?;
+        let held = volume.state.attachments.get(&host)?;
+        caller.sees(&held.about.tenant).then_some((volume, host))
+    });
+    found.ok_or_else(|| not_found(caller, id))
+}
+
+fn not_found(caller: &Caller, id: &str) -> Error {
+    let why = if caller.admin {
+        format!("specified volume attachment({id}) can't find")
+    } else {
+        "Wrong resource uuid provided!".to_owned()
+    };
+    Error::NotFound(format!("volume attachment {id} not found: {why}"))
+}
+
+fn access_protocol(pool: Option<&Versioned<Pool>>, protocol: Protocol) -> String {
+    let configured = pool.map(|pool| pool.spec.extras.io_connectivity.access_protocol.clone());
+    configured.filter(|text| !text.is_empty()).unwrap_or_else(|| protocol.as_str().to_owned())
+}

@@ -1,0 +1,313 @@
+//! Hosts, and keeping one out: a fence is a fact on the host's record, and every attach commits
+//! against that record, so none can slip past a fence that is being set.
+
+use std::sync::Arc;
+
+use osds_lifecycle::access;
+use osds_model::{Fence, Host, HostId, Initiator, Phase, Volume, VolumeId, validate};
+use osds_store::{Claim, ClaimKind, Txn, Versioned, View, decide};
+use tracing::info;
+use uuid::Uuid;
+
+use crate::{Caller, Controller, Error};
+
+/// A request for a host.
+#[derive(Clone, Debug, Default)]
+pub struct NewHost {
+    /// DNS-like name, unique in its tenant.
+    pub name: String,
+    /// `linux`, `windows` or `esxi`.
+    pub os_type: String,
+    /// `agent` or `agentless`.
+    pub access_mode: String,
+    /// Dotted IPv4 address.
+    pub ip: String,
+    /// Port of its agent, or 0.
+    pub port: u16,
+    /// User name of its agent.
+    pub username: String,
+    /// Where it can reach volumes; `None` means the default zone.
+    pub availability_zones: Option<Vec<String>>,
+    /// The names it logs in with.
+    pub initiators: Vec<Initiator>,
+}
+
+/// An edit of a host; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct HostUpdate {
+    /// Another name.
+    pub name: Option<String>,
+    /// Another OS type.
+    pub os_type: Option<String>,
+    /// Another access mode.
+    pub access_mode: Option<String>,
+    /// Another address.
+    pub ip: Option<String>,
+    /// Another port.
+    pub port: Option<u16>,
+    /// Another user.
+    pub username: Option<String>,
+    /// Other zones.
+    pub availability_zones: Option<Vec<String>>,
+    /// Other initiators, all of them; attachments keep those they were made with.
+    pub initiators: Option<Vec<Initiator>>,
+}
+
+impl Controller {
+    /// Registers a host.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a bad or taken name.
+    pub async fn create_host(&self, caller: &Caller, new: NewHost) -> Result<Arc<Host>, Error> {
+        let host = Host {
+            id: HostId(Uuid::now_v7()),
+            created_at: self.clock.now(),
+            updated_at: None,
+            tenant: caller.tenant.clone(),
+            user: caller.user.clone(),
+            name: new.name,
+            os_type: new.os_type,
+            access_mode: new.access_mode,
+            ip: new.ip,
+            port: new.port,
+            username: new.username,
+            availability_zones: new.availability_zones,
+            initiators: new.initiators,
+            fence: None,
+        };
+        check(&host)?;
+        let made = decide(self.store.as_ref(), |view| {
+            if view.host_named(&host.tenant, &host.name).is_some() {
+                return Err(taken(&host.name));
+            }
+            let claim = Claim::host_name(&host.tenant, &host.name, host.id);
+            Ok((Txn::new().create(claim).create(host.clone()), ()))
+        });
+        made.await?;
+        Ok(Arc::new(host))
+    }
+
+    /// The hosts that the caller sees, in the order of their ids.
+    pub fn hosts<T>(
+        &self,
+        caller: &Caller,
+        look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = &Host>) -> T,
+    ) -> T {
+        let view = self.store.view();
+        if caller.admin {
+            return look(&mut view.iter::<Host>().map(|host| &**host));
+        }
+        let mine = view.hosts_of_tenant(&caller.tenant);
+        look(&mut mine.filter_map(|id| view.get::<Host>(id).map(|host| &**host)))
+    }
+
+    /// One host.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn host(&self, caller: &Caller, id: &str) -> Result<Arc<Host>, Error> {
+        let view = self.store.view();
+        Ok(Arc::clone(&find(&view, caller, id)?.value))
+    }
+
+    /// Edits a host.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a bad or taken name.
+    pub async fn update_host(
+        &self,
+        caller: &Caller,
+        id: &str,
+        update: HostUpdate,
+    ) -> Result<Arc<Host>, Error> {
+        let now = self.clock.now();
+        let edited = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id)?;
+            let mut new = apply(&update, old);
+            if new == **old {
+                return Ok((Txn::new(), Arc::clone(&old.value)));
+            }
+            check(&new)?;
+            new.updated_at = Some(now);
+            let mut txn = Txn::new();
+            if new.name != old.name {
+                if view.host_named(&new.tenant, &new.name).is_some() {
+                    return Err(taken(&new.name));
+                }
+                txn = txn.create(Claim::host_name(&new.tenant, &new.name, new.id));
+                if let Some(claim) = claim_of(view, old) {
+                    txn = txn.remove(claim);
+                }
+            }
+            Ok((txn.replace(old, new.clone()), Arc::new(new)))
+        });
+        Ok(edited.await?)
+    }
+
+    /// Takes a host away that has no volume.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] while it has one.
+    pub async fn delete_host(&self, caller: &Caller, id: &str) -> Result<(), Error> {
+        let deleted = decide(self.store.as_ref(), |view| {
+            let host = find(view, caller, id)?;
+            if view.volumes_of_host(host.id).next().is_some() {
+                return Err(Error::Invalid(format!(
+                    "some volumes are attached to host: {}, please detach them first",
+                    host.name
+                )));
+            }
+            let txn = Txn::new().remove(host);
+            Ok((claim_of(view, host).map_or(txn.clone(), |claim| txn.remove(claim)), ()))
+        });
+        Ok(deleted.await?)
+    }
+
+    /// Keeps a host out of every volume from now on, and takes those away that it has. The fence
+    /// is set when this returns; the detaching goes on, and its end shows on the attachments.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn fence_host(
+        &self,
+        caller: &Caller,
+        id: &str,
+        reason: &str,
+    ) -> Result<Arc<Host>, Error> {
+        let since = self.clock.now();
+        let fence = Fence { since, reason: reason.to_owned() };
+        let host = self.set_fence(caller, id, Some(fence)).await?;
+        info!(host_id = %host.id, reason, "host fenced");
+        self.put_out(host.id).await?;
+        Ok(host)
+    }
+
+    /// Lets a host attach volumes again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn unfence_host(&self, caller: &Caller, id: &str) -> Result<Arc<Host>, Error> {
+        let host = self.set_fence(caller, id, None).await?;
+        info!(host_id = %host.id, "host unfenced");
+        Ok(host)
+    }
+
+    async fn put_out(&self, host: HostId) -> Result<(), Error> {
+        for volume in put_out(self.store.as_ref(), host, self.clock.now()).await? {
+            self.poke(volume);
+        }
+        Ok(())
+    }
+
+    async fn set_fence(
+        &self,
+        caller: &Caller,
+        id: &str,
+        fence: Option<Fence>,
+    ) -> Result<Arc<Host>, Error> {
+        let now = self.clock.now();
+        let set = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id)?;
+            if old.fence.is_some() == fence.is_some() {
+                return Ok((Txn::new(), Arc::clone(&old.value)));
+            }
+            let mut new = Host::clone(old);
+            new.fence.clone_from(&fence);
+            new.updated_at = Some(now);
+            Ok((Txn::new().replace(old, new.clone()), Arc::new(new)))
+        });
+        Ok(set.await?)
+    }
+}
+
+/// Takes a fenced host off every volume it still has, one transaction each; names those volumes.
+/// The sweep does this too, for a fence whose controller crashed in the middle.
+pub(crate) async fn put_out(
+    store: &dyn osds_store::Store,
+    host: HostId,
+    now: osds_model::Timestamp,
+) -> Result<Vec<VolumeId>, Error> {
+    let mut changed = Vec::new();
+    let volumes: Vec<_> = store.latest().volumes_of_host(host).collect();
+    for id in volumes {
+        let detached = decide::<_, Error>(store, |view| {
+            let still = view.get::<Host>(host).is_some_and(|host| host.fence.is_some());
+            let Some(volume) = view.get::<Volume>(id).filter(|_| still) else {
+                return Ok((Txn::new(), false));
+            };
+            let held = volume.state.attachments.get(&host);
+            if held.is_none_or(|held| held.phase == Phase::Detaching) {
+                return Ok((Txn::new(), false));
+            }
+            let mut next = Volume::clone(volume);
+            next.state = access::detach(&volume.state, host);
+            next.updated_at = Some(now);
+            Ok((Txn::new().replace(volume, next), true))
+        });
+        if detached.await? {
+            changed.push(id);
+        }
+    }
+    Ok(changed)
+}
+
+pub(crate) fn find<'a>(
+    view: &'a View,
+    caller: &Caller,
+    id: &str,
+) -> Result<&'a Versioned<Host>, Error> {
+    let found = id.parse().ok().and_then(|id: HostId| view.get::<Host>(id));
+    found.filter(|host| caller.sees(&host.tenant)).ok_or_else(|| {
+        let why = if caller.admin {
+            format!("specified host({id}) can't find")
+        } else {
+            "Wrong resource uuid provided!".to_owned()
+        };
+        Error::NotFound(format!("host {id} not found: {why}"))
+    })
+}
+
+fn claim_of<'a>(view: &'a View, host: &Host) -> Option<&'a Versioned<Claim>> {
+    view.claim(ClaimKind::HostName, &Claim::host_name_value(&host.tenant, &host.name))
+}
+
+fn apply(update: &HostUpdate, old: &Host) -> Host {
+    let or = |new: &Option<String>, old: &String| new.clone().unwrap_or_else(|| old.clone());
+    Host {
+        name: or(&update.name, &old.name),
+        os_type: or(&update.os_type, &old.os_type),
+        access_mode: or(&update.access_mode, &old.access_mode),
+        ip: or(&update.ip, &old.ip),
+        port: update.port.unwrap_or(old.port),
+        username: or(&update.username, &old.username),
+        availability_zones: update
+            .availability_zones
+            .clone()
+            .or_else(|| old.availability_zones.clone()),
+        initiators: update.initiators.clone().unwrap_or_else(|| old.initiators.clone()),
+        ..old.clone()
+    }
+}
+
+fn check(host: &Host) -> Result<(), Error> {
+    if !validate::host_name(&host.name) {
+        return Err(Error::Invalid(format!(
+            "host name '{}' is not valid: it must be letters, digits, dots and inner hyphens, at \
+             most 64 in all",
+            host.name
+        )));
+    }
+    let mut names: Vec<_> = host.initiators.iter().map(|i| (&i.port_name, i.protocol)).collect();
+    names.sort();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::Invalid(format!("initiator {} is given twice", twice[0].0)));
+    }
+    match host.initiators.iter().find(|i| i.port_name.is_empty() || i.port_name.len() > 255) {
+        Some(_) => Err(Error::invalid("an initiator's portName must have 1 to 255 characters")),
+        None => Ok(()),
+    }
+}
+
+fn taken(name: &str) -> Error {
+    Error::Invalid(format!("the host with name {name} already exists in the system"))
+}

@@ -1,0 +1,123 @@
+//! One look at one volume: send its wish, fold the answer back in.
+
+use osds_dock_api::DockError;
+use osds_lifecycle::confirm::blame;
+use osds_lifecycle::{Confirmed, confirm, status, volume};
+use osds_model::{Applied, Fault, FaultKind, Pool, Volume, VolumeId, VolumeState};
+use osds_store::{DecideError, StoreError, Txn, decide};
+use tracing::{error, info, warn};
+
+use super::{Inner, Look};
+use crate::Error;
+use crate::volumes::with_allocated;
+
+/// What came of a wish.
+enum Answer {
+    Applied(Applied),
+    /// The dock could not be asked; this is why.
+    Nothing(Fault),
+}
+
+impl Inner {
+    /// Sends the volume's wish to its dock until the answer is for the wish as it is now.
+    pub(super) async fn look_at(&self, id: VolumeId) -> Look {
+        loop {
+            // Only what is durable is sent: a wish that a crash could undo must not act.
+            let view = self.store.view();
+            let Some(volume) = view.get::<Volume>(id) else { return Look::Settled };
+            let wish = volume::wish(volume.id, volume.pool, &volume.state);
+            let dock = view.get::<Pool>(volume.pool).and_then(|pool| self.dock(pool.dock));
+            let answer = match dock {
+                Some(dock) => match dock.enforce(&wish).await {
+                    Ok(applied) => Answer::Applied(applied),
+                    Err(error) => Answer::Nothing(no_answer(&error)),
+                },
+                None => {
+                    let message = format!("no dock serves pool {}", volume.pool);
+                    Answer::Nothing(Fault::new(FaultKind::Temporary, message))
+                }
+            };
+            match self.fold(id, &answer).await {
+                Ok(Folded::Settled) => return Look::Settled,
+                Ok(Folded::Failing) => return Look::Again,
+                // The wish was edited while it was worked on.
+                Ok(Folded::Outdated) => {}
+                Err(error) => {
+                    warn!(%error, "the dock's answer could not be recorded; will ask again");
+                    return Look::Again;
+                }
+            }
+        }
+    }
+
+    async fn fold(&self, id: VolumeId, answer: &Answer) -> Result<Folded, StoreError> {
+        let now = self.clock.now();
+        let folded = decide::<_, Error>(self.store.as_ref(), |view| {
+            let Some(old) = view.get::<Volume>(id) else {
+                return Ok((Txn::new(), Folded::Settled));
+            };
+            let confirmed = match answer {
+                Answer::Applied(applied) if applied.generation < old.state.generation => {
+                    return Ok((Txn::new(), Folded::Outdated));
+                }
+                Answer::Applied(applied) => confirm(&old.state, applied),
+                Answer::Nothing(fault) => Confirmed::Known(blame(&old.state, fault)),
+            };
+            let state = match confirmed {
+                Confirmed::Known(state) => state,
+                Confirmed::Gone { freed } => {
+                    let mut txn = Txn::new().remove(old);
+                    if let Some(pool) = view.get::<Pool>(old.pool) {
+                        let left = pool.allocated.minus(freed);
+                        txn = txn.replace(pool, with_allocated(pool, left));
+                    }
+                    return Ok((txn, Folded::Settled));
+                }
+            };
+            let folded = if volume::is_settled(&state) { Folded::Settled } else { Folded::Failing };
+            if state == old.state {
+                return Ok((Txn::new(), folded));
+            }
+            let mut next = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
+            for (host, held) in &mut next.state.attachments {
+                if old.state.attachments.get(host) != Some(held) {
+                    held.about.updated_at = Some(now);
+                }
+            }
+            tell(&old.state, &next.state);
+            Ok((Txn::new().replace(old, next), folded))
+        });
+        match folded.await {
+            Ok(folded) => Ok(folded),
+            Err(DecideError::Store(error)) => Err(error),
+            Err(DecideError::Refused(refused)) => {
+                error!(error = %refused, "an answer was refused; this is a bug");
+                Ok(Folded::Failing)
+            }
+        }
+    }
+}
+
+/// How the record stands after an answer.
+enum Folded {
+    Settled,
+    Failing,
+    Outdated,
+}
+
+fn no_answer(error: &DockError) -> Fault {
+    warn!(%error, "the dock gave no answer; will ask again");
+    error.to_fault()
+}
+
+/// Says once what changed.
+fn tell(old: &VolumeState, new: &VolumeState) {
+    let (before, after) = (status::volume(old), status::volume(new));
+    match &new.fault {
+        Some(fault) if old.fault.as_ref() != Some(fault) => {
+            warn!(status = after, fault = %fault, "volume is not as wished");
+        }
+        Some(_) | None if before != after => info!(from = before, to = after, "volume changed"),
+        Some(_) | None => {}
+    }
+}

@@ -1,0 +1,317 @@
+//! Volumes: create, edit, extend, delete. The pool is chosen and its space reserved in the same
+//! transaction that makes the volume's record, so a pool is never promised twice.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use osds_lifecycle::{Refused, status, volume};
+use osds_model::volume::Terms;
+use osds_model::{Capacity, Pool, PoolId, Presence, Profile, Volume, VolumeId, validate};
+use osds_selector::Ask;
+use osds_store::{Txn, Versioned, View, decide};
+use tracing::info;
+use uuid::Uuid;
+
+use crate::{Caller, Controller, Error, profiles};
+
+const DEFAULT_ZONE: &str = "default";
+
+/// A request for a volume.
+#[derive(Clone, Debug, Default)]
+pub struct NewVolume {
+    /// Its name.
+    pub name: String,
+    /// Words for people.
+    pub description: String,
+    /// GiB.
+    pub size: i64,
+    /// Where; empty means `default`.
+    pub availability_zone: String,
+    /// Profile id; empty means the default profile.
+    pub profile: String,
+    /// Pool id, to have it in that pool and no other; may be empty.
+    pub pool: String,
+    /// Whether several hosts may have it, whatever the profile says.
+    pub multi_attach: bool,
+    /// Free text pairs.
+    pub metadata: BTreeMap<String, String>,
+    /// Snapshot to make it from; may be empty.
+    pub snapshot: String,
+}
+
+/// An edit of a volume; what is `None` stays.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeUpdate {
+    /// Another name.
+    pub name: Option<String>,
+    /// Other words.
+    pub description: Option<String>,
+    /// Pairs to add or replace.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Controller {
+    /// Asks for a volume.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], also when no pool fits: then with each pool's reason.
+    pub async fn create_volume(
+        &self,
+        caller: &Caller,
+        new: NewVolume,
+    ) -> Result<Arc<Volume>, Error> {
+        let id = VolumeId(Uuid::now_v7());
+        let created_at = self.clock.now();
+        let made = decide(self.store.as_ref(), |view| {
+            let profile = profiles::for_volume(view, &new.profile)?;
+            let size = check_new(&new)?;
+            let (pool, terms) = choose(view, profile, &new, size)?;
+            let volume = Volume {
+                id,
+                created_at,
+                updated_at: None,
+                tenant: caller.tenant.clone(),
+                user: caller.user.clone(),
+                name: new.name.clone(),
+                description: new.description.clone(),
+                availability_zone: zone(&new).to_owned(),
+                profile: profile.id,
+                pool: pool.id,
+                snapshot: None,
+                metadata: new.metadata.clone(),
+                state: volume::new(size, terms),
+            };
+            let txn = Txn::new()
+                .create(volume.clone())
+                .replace(pool, with_allocated(pool, pool.allocated.plus(size)))
+                // Written, though unchanged: else a profile could be deleted at this very moment.
+                .replace(profile, Profile::clone(profile));
+            Ok((txn, volume))
+        });
+        let volume = made.await?;
+        info!(volume_id = %id, pool_id = %volume.pool, "volume wished for");
+        self.poke(id);
+        Ok(Arc::new(volume))
+    }
+
+    /// The volumes that the caller sees, in the order of their ids.
+    pub fn volumes<T>(
+        &self,
+        caller: &Caller,
+        look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = &Volume>) -> T,
+    ) -> T {
+        let view = self.store.view();
+        if caller.admin {
+            return look(&mut view.iter::<Volume>().map(|volume| &**volume));
+        }
+        let mine = view.volumes_of_tenant(&caller.tenant);
+        look(&mut mine.filter_map(|id| view.get::<Volume>(id).map(|volume| &**volume)))
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn volume(&self, caller: &Caller, id: &str) -> Result<Arc<Volume>, Error> {
+        let view = self.store.view();
+        Ok(Arc::clone(&find(&view, caller, id)?.value))
+    }
+
+    /// Edits what a volume is called and its metadata.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a bad name.
+    pub async fn update_volume(
+        &self,
+        caller: &Caller,
+        id: &str,
+        update: VolumeUpdate,
+    ) -> Result<Arc<Volume>, Error> {
+        let now = self.clock.now();
+        let edited = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id).map_err(|_| {
+                Error::NotFound(format!("update volume failed: {}", unknown(caller, id)))
+            })?;
+            let mut new = Volume::clone(old);
+            if let Some(name) = &update.name {
+                check_name(name, "update volume failed: ")?;
+                new.name.clone_from(name);
+            }
+            if let Some(description) = &update.description {
+                new.description.clone_from(description);
+            }
+            new.metadata.extend(update.metadata.clone());
+            if new == **old {
+                return Ok((Txn::new(), Arc::clone(&old.value)));
+            }
+            new.updated_at = Some(now);
+            Ok((Txn::new().replace(old, new.clone()), Arc::new(new)))
+        });
+        Ok(edited.await?)
+    }
+
+    /// Asks for a larger volume; the space is reserved when this returns.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Refused`]; [`Error::Invalid`] when the pool is too full.
+    pub async fn extend_volume(
+        &self,
+        caller: &Caller,
+        id: &str,
+        gib: i64,
+    ) -> Result<Arc<Volume>, Error> {
+        const DOING: &str = "extend volume failed: ";
+        let now = self.clock.now();
+        let size = positive(gib)
+            .ok_or_else(|| Error::Invalid(format!("{DOING}{gib} is not a size in GiB")))?;
+        let wished = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id)?;
+            let state = volume::extend(&old.state, size).map_err(Error::refused(DOING))?;
+            let pool = view.get::<Pool>(old.pool).ok_or_else(|| lost_pool(old.pool))?;
+            let more = size.minus(volume::footprint(&old.state));
+            if pool.free() < more {
+                return Err(Error::Invalid(format!(
+                    "{DOING}pool {} has {} GiB free, and {} GiB more is asked for",
+                    pool.spec.name,
+                    pool.free().whole_gib(),
+                    more.whole_gib()
+                )));
+            }
+            let new = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
+            let txn = Txn::new()
+                .replace(old, new.clone())
+                .replace(pool, with_allocated(pool, pool.allocated.plus(more)));
+            Ok((txn, Arc::new(new)))
+        });
+        let volume = wished.await?;
+        info!(volume_id = %volume.id, size = %size, "larger volume wished for");
+        self.poke(volume.id);
+        Ok(volume)
+    }
+
+    /// Asks for a volume to be gone. Asking again is no error until it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] while hosts have it or it has snapshots.
+    pub async fn delete_volume(&self, caller: &Caller, id: &str) -> Result<VolumeId, Error> {
+        let now = self.clock.now();
+        let wished = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id)?;
+            let state = volume::delete(&old.state).map_err(|refused| in_use(old, &refused))?;
+            if view.snapshots_of_volume(old.id).next().is_some() {
+                return Err(Error::Invalid(format!(
+                    "delete volume failed: volume {id} can not be deleted, because it still has \
+                     snapshots"
+                )));
+            }
+            if state == old.state {
+                return Ok((Txn::new(), old.id));
+            }
+            let new = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
+            Ok((Txn::new().replace(old, new), old.id))
+        });
+        let id = wished.await?;
+        info!(volume_id = %id, "volume wished away");
+        self.poke(id);
+        Ok(id)
+    }
+}
+
+pub(crate) fn find<'a>(
+    view: &'a View,
+    caller: &Caller,
+    id: &str,
+) -> Result<&'a Versioned<Volume>, Error> {
+    let found = id.parse().ok().and_then(|id: VolumeId| view.get::<Volume>(id));
+    found
+        .filter(|volume| caller.sees(&volume.tenant))
+        .ok_or_else(|| Error::NotFound(format!("volume {id} not found: {}", unknown(caller, id))))
+}
+
+/// The original's words for a volume that is not there.
+pub(crate) fn unknown(caller: &Caller, id: &str) -> String {
+    if caller.admin {
+        format!("specified volume({id}) can't find")
+    } else {
+        "Wrong resource uuid provided!".to_owned()
+    }
+}
+
+/// The pool with more or less of it promised.
+pub(crate) fn with_allocated(pool: &Pool, allocated: Capacity) -> Pool {
+    Pool { allocated, ..pool.clone() }
+}
+
+fn check_new(new: &NewVolume) -> Result<Capacity, Error> {
+    const DOING: &str = "create volume failed: ";
+    check_name(&new.name, DOING)?;
+    if !new.snapshot.is_empty() {
+        return Err(Error::Invalid(format!(
+            "{DOING}volumes cannot be made from snapshots yet; leave snapshotId out"
+        )));
+    }
+    positive(new.size)
+        .ok_or_else(|| Error::Invalid(format!("{DOING}invalid volume size: {}", new.size)))
+}
+
+fn check_name(name: &str, doing: &str) -> Result<(), Error> {
+    if validate::volume_name(name) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "{doing}invalid volume name, it should only contain english char and number  : {name}"
+    )))
+}
+
+fn choose<'a>(
+    view: &'a View,
+    profile: &Profile,
+    new: &NewVolume,
+    size: Capacity,
+) -> Result<(&'a Versioned<Pool>, Terms), Error> {
+    let doing =
+        |why: &dyn std::fmt::Display| Error::Invalid(format!("create volume failed: {why}"));
+    let asked = osds_selector::multi_attach_of(profile).map_err(|malformed| doing(&malformed))?;
+    let max_attachments =
+        osds_selector::max_attachments_of(profile).map_err(|malformed| doing(&malformed))?;
+    let multi_attach = new.multi_attach || asked.unwrap_or(false);
+    let pool = match new.pool.as_str() {
+        "" => None,
+        id => Some(id.parse::<PoolId>().map_err(|_| {
+            doing(&format_args!("pool {id} not found: Wrong resource uuid provided!"))
+        })?),
+    };
+    let ask = Ask { size, availability_zone: zone(new), multi_attach, pool, profile };
+    let chosen = osds_selector::choose(view.iter::<Pool>().map(|pool| &**pool), &ask)
+        .map_err(|no_pool| doing(&no_pool))?;
+    let pool = view.get::<Pool>(chosen.id).ok_or_else(|| lost_pool(chosen.id))?;
+    Ok((pool, Terms { multi_attach, max_attachments }))
+}
+
+fn zone(new: &NewVolume) -> &str {
+    if new.availability_zone.is_empty() { DEFAULT_ZONE } else { &new.availability_zone }
+}
+
+fn positive(gib: i64) -> Option<Capacity> {
+    u64::try_from(gib).ok().filter(|gib| *gib > 0).and_then(Capacity::from_gib)
+}
+
+fn lost_pool(id: PoolId) -> Error {
+    Error::NotFound(format!("pool {id} not found: Wrong resource uuid provided!"))
+}
+
+fn in_use(volume: &Volume, refused: &Refused) -> Error {
+    let word = status::volume(&volume.state);
+    debug_assert!(matches!(refused, Refused::InUse { .. }), "{refused}");
+    let at_rest = volume.state.presence == Presence::Unwanted
+        || !matches!(word, "inUse" | "attaching" | "extending" | "creating");
+    let why = if at_rest {
+        format!("volume {} can not be deleted, because it's in use", volume.id)
+    } else {
+        format!(
+            "only the volume with the status available, error, error_deleting, error_extending \
+             can be deleted, the volume status is {word}"
+        )
+    };
+    Error::Invalid(format!("delete volume failed: {why}"))
+}

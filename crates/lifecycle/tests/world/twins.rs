@@ -1,0 +1,250 @@
+//! The protocol with one thing broken at a time. Each twin does in one function of the protocol
+//! what a careless change there would do; the rules must notice every one of them.
+
+use osds_lifecycle::access::{self, AttachRequest};
+use osds_lifecycle::enforcer::{self, Facts, Rejected, Step};
+use osds_lifecycle::{Confirmed, confirm, volume};
+use osds_model::{
+    Applied, AttachMode, Capacity, HostOutcome, Phase, Presence, Sharing, VolumeOutcome,
+    VolumeState, VolumeWish,
+};
+
+use super::{Ask, Dock, POOL, VOLUME, World, connection, request};
+
+/// What is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Twin {
+    // Edits.
+    AttachIgnoresMultiAttach,
+    AttachIgnoresPromises,
+    AttachIgnoresHostsOnTheirWayOut,
+    AttachIgnoresTheLimit,
+    AttachIgnoresTheFence,
+    AttachKeepsTheGeneration,
+    AttachChangesTheModeInPlace,
+    DetachForgetsAtOnce,
+    DetachKeepsTheGeneration,
+    ForceKeepsTheGeneration,
+    DeleteIgnoresHosts,
+    DeleteFreesAtOnce,
+    GuardEndsWithinAGeneration,
+    // The dock.
+    DockIgnoresGenerations,
+    RebootLosesTheLedger,
+    DeleteForgetsTheTombstone,
+    LateWishUnlearnsTheVolume,
+    DockForgetsItMadeTheVolume,
+    LostVolumeIsMadeAnew,
+    GrantBeforeRevoke,
+    GrantDespiteAFailedRevoke,
+    GrantWithoutTheVolume,
+    ReadOnlyGrantedAsReadWrite,
+    DeleteUnderAHost,
+    // The answer and its reading.
+    FailedRevokeIsLeftOut,
+    AnswerFromTheWish,
+    AbsentWhileServed,
+    AnyReplyConfirms,
+    PromiseConfirmedBesideALeftover,
+    FailedGrantHarmsAll,
+    StatusIsTheLatestFailure,
+}
+
+impl World {
+    pub(super) fn attach(
+        &self,
+        record: &VolumeState,
+        ask: Ask,
+        fenced: bool,
+    ) -> Option<VolumeState> {
+        let mut asked: AttachRequest = request(ask, fenced);
+        let mut seen = record.clone();
+        match self.twin {
+            Some(Twin::AttachIgnoresMultiAttach) => seen.terms.multi_attach = true,
+            Some(Twin::AttachIgnoresTheLimit) => seen.terms.max_attachments = None,
+            Some(Twin::AttachIgnoresTheFence) => asked.fenced = false,
+            Some(Twin::AttachIgnoresHostsOnTheirWayOut) => {
+                seen.attachments.retain(|h, a| *h == ask.0 || a.phase != Phase::Detaching);
+            }
+            Some(Twin::AttachIgnoresPromises) => {
+                asked.sharing = Sharing::Shared;
+                seen.attachments.values_mut().for_each(|held| held.sharing = Sharing::Shared);
+            }
+            Some(Twin::AttachChangesTheModeInPlace) => {
+                if let Some(held) = seen.attachments.get_mut(&ask.0)
+                    && held.phase != Phase::Detaching
+                    && held.mode != ask.1
+                {
+                    held.mode = ask.1;
+                    seen.generation = seen.generation.next();
+                    return Some(seen);
+                }
+            }
+            Some(_) | None => {}
+        }
+        let joined = access::attach(&seen, &asked).ok()?;
+        if self.twin.is_none() {
+            return Some(joined);
+        }
+        // What the twin did not look at is still on record.
+        let mut next = record.clone();
+        if let (None, Some(held)) = (record.attachments.get(&ask.0), joined.attachments.get(&ask.0))
+        {
+            let mut held = held.clone();
+            held.sharing = ask.2;
+            next.attachments.insert(ask.0, held);
+        }
+        if !self.breaks(Twin::AttachKeepsTheGeneration) {
+            next.generation = joined.generation;
+        }
+        Some(next)
+    }
+
+    pub(super) fn detach(&self, record: &VolumeState, host: osds_model::HostId) -> VolumeState {
+        let mut next = access::detach(record, host);
+        if self.breaks(Twin::DetachForgetsAtOnce) {
+            next.attachments.remove(&host);
+        }
+        if self.breaks(Twin::DetachKeepsTheGeneration) {
+            next.generation = record.generation;
+        }
+        next
+    }
+
+    pub(super) fn force(
+        &self,
+        record: &VolumeState,
+        host: osds_model::HostId,
+    ) -> Option<VolumeState> {
+        let mut next = access::force(record, host).ok()?;
+        if self.breaks(Twin::ForceKeepsTheGeneration) {
+            next.generation = record.generation;
+        }
+        Some(next)
+    }
+
+    pub(super) fn delete(&self, record: &VolumeState) -> Option<VolumeState> {
+        let mut seen = record.clone();
+        if self.breaks(Twin::DeleteIgnoresHosts) {
+            seen.attachments.clear();
+        }
+        let mut next = volume::delete(&seen).ok()?;
+        if self.breaks(Twin::DeleteFreesAtOnce) {
+            next.made = record.made;
+        }
+        next.attachments.clone_from(&record.attachments);
+        Some(next)
+    }
+
+    pub(super) fn wish(&self, record: &VolumeState) -> VolumeWish {
+        let mut wish = volume::wish(VOLUME, POOL, record);
+        if self.breaks(Twin::GuardEndsWithinAGeneration) {
+            let promised = |held: &osds_model::Attachment| held.sharing != Sharing::Shared;
+            wish.guarded = !record.terms.multi_attach || record.attachments.values().any(promised);
+        }
+        wish
+    }
+
+    pub(super) fn accept(
+        &self,
+        held: Option<&VolumeWish>,
+        offered: &VolumeWish,
+    ) -> Result<VolumeWish, Rejected> {
+        if self.breaks(Twin::DockIgnoresGenerations) {
+            return Ok(offered.clone());
+        }
+        let kept = enforcer::accept(held, offered)?;
+        let unlearns = self.breaks(Twin::LateWishUnlearnsTheVolume);
+        Ok(if unlearns { offered.clone() } else { kept })
+    }
+
+    pub(super) fn remember(&self, held: &VolumeWish, facts: &Facts) -> VolumeWish {
+        if self.breaks(Twin::DockForgetsItMadeTheVolume) {
+            return held.clone();
+        }
+        enforcer::remember(held, facts)
+    }
+
+    pub(super) fn next_step(&self, dock: &Dock) -> Option<Step> {
+        let wish = dock.ledger.as_ref()?;
+        let (facts, failed) = (&dock.facts, &dock.failed);
+        match self.twin {
+            Some(Twin::GrantDespiteAFailedRevoke) => {
+                enforcer::next_step(&VolumeWish { guarded: false, ..wish.clone() }, facts, failed)
+            }
+            Some(Twin::LostVolumeIsMadeAnew) => {
+                enforcer::next_step(&VolumeWish { exists: false, ..wish.clone() }, facts, failed)
+            }
+            Some(Twin::GrantBeforeRevoke) => {
+                let steps = wish.hosts.keys().filter(|host| !facts.served.contains_key(host));
+                let first = steps.map(|host| Step::Grant(*host)).find(|s| !failed.contains_key(s));
+                first
+                    .filter(|_| facts.size.is_some())
+                    .or_else(|| enforcer::next_step(wish, facts, failed))
+            }
+            Some(Twin::GrantWithoutTheVolume) => {
+                let size = facts.size.or(match wish.presence {
+                    Presence::Wanted(size) => Some(size),
+                    Presence::Unwanted => None,
+                });
+                enforcer::next_step(wish, &Facts { size, ..facts.clone() }, failed)
+            }
+            Some(Twin::DeleteUnderAHost) => {
+                let delete = wish.presence == Presence::Unwanted && facts.size.is_some();
+                let first = delete.then_some(Step::Delete).filter(|s| !failed.contains_key(s));
+                first.or_else(|| enforcer::next_step(wish, facts, failed))
+            }
+            Some(_) | None => enforcer::next_step(wish, facts, failed),
+        }
+    }
+
+    pub(super) fn granted_mode(&self, asked: AttachMode) -> AttachMode {
+        if self.breaks(Twin::ReadOnlyGrantedAsReadWrite) { AttachMode::ReadWrite } else { asked }
+    }
+
+    pub(super) fn outcome(&self, wish: &VolumeWish, dock: &Dock) -> Applied {
+        let mut applied = enforcer::outcome(wish, &dock.facts, &dock.failed);
+        match self.twin {
+            Some(Twin::FailedRevokeIsLeftOut) => {
+                applied.hosts.retain(|_, o| !matches!(o, HostOutcome::RevokeFailed(_)));
+            }
+            Some(Twin::AnswerFromTheWish) => {
+                let granted = HostOutcome::Granted(connection());
+                applied.hosts = wish.hosts.keys().map(|h| (*h, granted.clone())).collect();
+                applied.volume = match wish.presence {
+                    Presence::Wanted(size) => VolumeOutcome::Present(size),
+                    Presence::Unwanted => VolumeOutcome::Absent,
+                };
+            }
+            Some(Twin::AbsentWhileServed)
+                if wish.presence == Presence::Unwanted && dock.facts.size.is_none() =>
+            {
+                applied.volume = VolumeOutcome::Absent;
+            }
+            Some(_) | None => {}
+        }
+        applied
+    }
+
+    pub(super) fn confirm(&self, record: &VolumeState, applied: &Applied) -> Confirmed {
+        let mut heard = applied.clone();
+        match self.twin {
+            Some(Twin::AnyReplyConfirms) => heard.generation = record.generation,
+            Some(Twin::PromiseConfirmedBesideALeftover) => {
+                heard.hosts.retain(|host, _| record.attachments.contains_key(host));
+            }
+            Some(_) | None => {}
+        }
+        let mut confirmed = confirm(record, &heard);
+        let failed = heard.hosts.values().any(|o| matches!(o, HostOutcome::GrantFailed(_)));
+        if let (Confirmed::Known(next), Some(Twin::FailedGrantHarmsAll), true) =
+            (&mut confirmed, self.twin, failed && heard.generation == record.generation)
+        {
+            next.attachments.values_mut().for_each(|held| held.phase = Phase::Attaching);
+        }
+        if let (Confirmed::Gone { freed }, true) = (&mut confirmed, self.twin.is_none()) {
+            assert!(*freed >= Capacity::ZERO);
+        }
+        confirmed
+    }
+}
