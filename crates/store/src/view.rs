@@ -109,18 +109,18 @@ impl View {
     }
 
     /// The attachments of a tenant, in the order of their ids.
-    pub fn attachments_of_tenant(
-        &self,
+    pub fn attachments_of_tenant<'v>(
+        &'v self,
         tenant: &TenantId,
-    ) -> impl DoubleEndedIterator<Item = AttachmentId> {
+    ) -> impl DoubleEndedIterator<Item = AttachmentId> + use<'v> {
         indexes::of(&self.indexes.attachments_of_tenant, tenant.clone())
     }
 
     /// The volumes of a tenant, in the order of their ids.
-    pub fn volumes_of_tenant(
-        &self,
+    pub fn volumes_of_tenant<'v>(
+        &'v self,
         tenant: &TenantId,
-    ) -> impl DoubleEndedIterator<Item = VolumeId> {
+    ) -> impl DoubleEndedIterator<Item = VolumeId> + use<'v> {
         indexes::of(&self.indexes.volumes_of_tenant, tenant.clone())
     }
 
@@ -148,7 +148,10 @@ impl View {
     }
 
     /// The hosts of a tenant.
-    pub fn hosts_of_tenant(&self, tenant: &TenantId) -> impl DoubleEndedIterator<Item = HostId> {
+    pub fn hosts_of_tenant<'v>(
+        &'v self,
+        tenant: &TenantId,
+    ) -> impl DoubleEndedIterator<Item = HostId> + use<'v> {
         indexes::of(&self.indexes.hosts_of_tenant, tenant.clone())
     }
 
