@@ -250,9 +250,9 @@ mod tests {
         for sent in [0, 1, 511, 512, 1023] {
             let data = &blocks(2, 9)[..sent];
             for opcode in [0x2a, 0x2e] {
-                assert_eq!(rig.sense(&cdb10(opcode, 0, 0, 2), data), Sense::SHORT_DATA_OUT);
+                assert_eq!(rig.sense(&cdb10(opcode, 0, 0, 2), data), Sense::DATA_OUT_LENGTH);
             }
-            assert_eq!(rig.sense(&cdb10(0x2f, 2, 0, 2), data), Sense::SHORT_DATA_OUT);
+            assert_eq!(rig.sense(&cdb10(0x2f, 2, 0, 2), data), Sense::DATA_OUT_LENGTH);
         }
         assert_eq!(rig.medium.mutations.load(Relaxed), 0);
         rig.good(&cdb10(0x2a, 0, 0, 2), &[7; 2000]);

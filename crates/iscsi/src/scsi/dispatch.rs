@@ -28,7 +28,13 @@ impl<'a> Call<'a> {
         usize::try_from(self.row.data_out.length(self.cdb))
             .ok()
             .and_then(|length| self.sent.get(..length))
-            .ok_or(Sense::SHORT_DATA_OUT)
+            .ok_or(Sense::DATA_OUT_LENGTH)
+    }
+
+    /// The same, where more than that is an error too.
+    pub(super) fn data_out_alone(&self) -> Result<&'a [u8], Sense> {
+        let data = self.data_out()?;
+        if data.len() == self.sent.len() { Ok(data) } else { Err(Sense::DATA_OUT_LENGTH) }
     }
 }
 
@@ -109,7 +115,7 @@ mod tests {
     use super::super::nexus::Attention;
     use super::super::table::TABLE;
     use super::super::testing::{Rig, cdb10, cdb16, quiet, run, unmap_list};
-    use super::{Access, Cdb, Completion, Effect, Found, Sense, find};
+    use super::{Access, Cdb, Completion, Effect, Found, Sense, data_out_length, find};
 
     /// Every opcode with every value of byte 1 (service action, flags), for variable length ones
     /// every low service action, and with a length of 24 (blocks or bytes of a list).
@@ -131,14 +137,19 @@ mod tests {
         })
     }
 
+    /// As much data-out as the CDB asks for: an unmap list first, then something that is no zero.
+    fn wanted_data(cdb: &[u8]) -> Vec<u8> {
+        let mut data = unmap_list(&[(0, 64)]);
+        data.resize(data_out_length(cdb).unwrap_or(16_384) as usize, 0xaa);
+        data
+    }
+
     #[test]
     fn a_read_only_nexus_changes_nothing_by_any_command() {
         let rig = Rig::new(64);
         let reader = quiet(&rig.unit, Access::ReadOnly);
-        let mut list = unmap_list(&[(0, 64)]);
-        list.resize(64 * 1024, 0xaa);
         for cdb in every_cdb() {
-            let (done, _) = run(&rig.unit, &reader, &cdb, &list);
+            let (done, _) = run(&rig.unit, &reader, &cdb, &wanted_data(&cdb));
             assert_eq!(rig.medium.mutations.load(Relaxed), 0, "{cdb:02x?} changed the medium");
             let writes = matches!(find(Cdb::new(&cdb)),
                 Found::Row(row) if row.effect == Effect::Writes);
@@ -152,12 +163,10 @@ mod tests {
     #[test]
     fn the_same_walk_changes_things_when_it_may() {
         let rig = Rig::new(64);
-        let mut list = unmap_list(&[(0, 64)]);
-        list.resize(64 * 1024, 0xaa);
         let mut mutators = vec![];
         for cdb in every_cdb() {
             let before = rig.medium.mutations.load(Relaxed);
-            let _ = rig.run(&cdb, &list);
+            let _ = rig.run(&cdb, &wanted_data(&cdb));
             if rig.medium.mutations.load(Relaxed) > before {
                 mutators.push(cdb[0]);
             }

@@ -267,6 +267,6 @@ mod tests {
         }
         assert_eq!(rig.sense(&[0x15, 0x11, 0, 0, 0, 0], &[]), Sense::invalid_cdb_bit(1, 0));
         assert_eq!(rig.sense(&[0x15, 0, 0, 0, 4, 0], &[0; 4]), Sense::invalid_cdb_bit(1, 4));
-        assert_eq!(rig.sense(&[0x15, 0x10, 0, 0, 4, 0], &[0; 3]), Sense::SHORT_DATA_OUT);
+        assert_eq!(rig.sense(&[0x15, 0x10, 0, 0, 4, 0], &[0; 3]), Sense::DATA_OUT_LENGTH);
     }
 }

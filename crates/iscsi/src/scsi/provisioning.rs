@@ -79,7 +79,9 @@ pub(super) fn write_same(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sen
     if extent.blocks == 0 || extent.blocks > u64::from(MAX_WRITE_SAME_BLOCKS) {
         return Err(Sense::invalid_cdb(call.cdb.length_field()));
     }
-    let block = call.data_out()?;
+    // More than one block shows that the initiator takes blocks to be larger: filling with the
+    // first part of what it meant would be wrong.
+    let block = if no_data_out(call.cdb) { &[] } else { call.data_out_alone()? };
     let zeros = block.iter().all(|&byte| byte == 0);
     let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
     if zeros && may_unmap {
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(rig.sense(&unmap_cdb(40), &out_of_range), Sense::out_of_range(100));
         assert_eq!(rig.sense(&unmap_cdb(7), &out_of_range), Sense::PARAMETER_LIST_LENGTH);
         assert_eq!(rig.sense(&unmap_cdb(24), &out_of_range), Sense::PARAMETER_LIST_LENGTH);
-        assert_eq!(rig.sense(&unmap_cdb(41), &out_of_range), Sense::SHORT_DATA_OUT);
+        assert_eq!(rig.sense(&unmap_cdb(41), &out_of_range), Sense::DATA_OUT_LENGTH);
         let many = unmap_list(&[(0, 0); MAX_UNMAP_DESCRIPTORS as usize + 1]);
         assert_eq!(rig.sense(&unmap_cdb(many.len()), &many), Sense::invalid_parameter(2));
         let mut anchored = unmap_cdb(40);
@@ -255,7 +257,10 @@ mod tests {
         assert_eq!(rig.sense(&cdb10(0x41, 0x10, 0, 1), &block), Sense::invalid_cdb_bit(1, 4));
         assert_eq!(rig.sense(&cdb10(0x41, 0x04, 0, 1), &block), Sense::invalid_cdb_bit(1, 2));
         assert_eq!(rig.sense(&cdb10(0x41, 0x20, 0, 1), &block), Sense::invalid_cdb_bit(1, 7));
-        assert_eq!(rig.sense(&cdb10(0x41, 0, 0, 1), &block[1..]), Sense::SHORT_DATA_OUT);
+        for length in [0, 256, 511, 513, 1024] {
+            let sense = rig.sense(&cdb10(0x41, 0, 0, 1), &[0; 1024][..length]);
+            assert_eq!(sense, Sense::DATA_OUT_LENGTH, "{length} bytes");
+        }
         assert_eq!(rig.medium.mutations.load(Relaxed), 0);
         let large = Rig::new(MAX_WRITE_SAME_BLOCKS as usize + 1);
         let cdb = cdb16(0x93, 0, 0, MAX_WRITE_SAME_BLOCKS + 1);

@@ -87,8 +87,9 @@ impl Sense {
     pub const PARAMETER_LIST_LENGTH: Self = Self::new(SenseKey::IllegalRequest, 0x1a, 0x00);
     /// SAVING PARAMETERS NOT SUPPORTED.
     pub const SAVING_NOT_SUPPORTED: Self = Self::new(SenseKey::IllegalRequest, 0x39, 0x00);
-    /// INVALID FIELD IN COMMAND INFORMATION UNIT: less data-out came than the CDB asks for.
-    pub const SHORT_DATA_OUT: Self = Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
+    /// INVALID FIELD IN COMMAND INFORMATION UNIT: the data-out has not the length that the
+    /// CDB asks for.
+    pub const DATA_OUT_LENGTH: Self = Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
     /// WRITE PROTECTED.
     pub const WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x00);
     /// SPACE ALLOCATION FAILED WRITE PROTECT.
