@@ -1,0 +1,445 @@
+//! Lists: filtered, sorted and cut as the original does it.
+//!
+//! Items come in ascending order of their id, which is the order most lists are shown in (one way
+//! or the other); then a page costs what is on it, not what there is. Only another sort key looks
+//! at everything, and only as views that borrow.
+//!
+//! Kept from the original: any query key that names a field filters, unknown ones are ignored,
+//! values are compared exactly, several values of one key are alternatives; a sort key is looked
+//! up by its name with a capital first letter, so that `NAME` passes for a key and sorts nothing.
+//! Changed: filter keys match in any case, and without `limit` the whole list is returned (a first
+//! page of 50 makes the original's plug-ins miss objects).
+
+use std::cmp::Ordering;
+
+use crate::scalar::{Id, Time};
+use crate::url;
+
+/// One field of a listed thing, as a filter or a sort sees it.
+#[derive(Clone, Copy, Debug)]
+pub enum Cell<'a> {
+    /// Text.
+    Text(&'a str),
+    /// An id.
+    Id(&'a Id),
+    /// A time.
+    Time(&'a Time),
+    /// A number.
+    Number(u64),
+    /// `true` or `false`.
+    Flag(bool),
+}
+
+impl Cell<'_> {
+    fn is(self, wanted: &str) -> bool {
+        match self {
+            Self::Text(text) => text == wanted,
+            Self::Id(id) => id.with(|text| text == wanted),
+            Self::Time(time) => time.with(|text| text == wanted),
+            Self::Number(number) => wanted.parse() == Ok(number) && !wanted.starts_with('+'),
+            Self::Flag(flag) => wanted == if flag { "true" } else { "false" },
+        }
+    }
+
+    /// Cells of one column are of one kind; of two kinds, none is the smaller.
+    fn order(self, other: Cell<'_>) -> Ordering {
+        match (self, other) {
+            (Self::Text(a), Cell::Text(b)) => a.cmp(b),
+            (Self::Id(Id::Uuid(a)), Cell::Id(Id::Uuid(b))) => a.cmp(b),
+            (Self::Id(a), Cell::Id(b)) => a.with(|a| b.with(|b| a.cmp(b))),
+            (Self::Time(Time::At(a)), Cell::Time(Time::At(b))) => a.cmp(b),
+            (Self::Time(a), Cell::Time(b)) => a.with(|a| b.with(|b| a.cmp(b))),
+            (Self::Number(a), Cell::Number(b)) => a.cmp(&b),
+            (Self::Flag(a), Cell::Flag(b)) => a.cmp(&b),
+            (Self::Text(_) | Self::Id(_) | Self::Time(_) | Self::Number(_) | Self::Flag(_), _) => {
+                Ordering::Equal
+            }
+        }
+    }
+}
+
+/// A query parameter that has to look a certain way in some lists.
+#[derive(Clone, Copy, Debug)]
+pub enum Parameter {
+    /// One of these words.
+    Word {
+        /// Its name.
+        name: &'static str,
+        /// The words.
+        allowed: &'static [&'static str],
+    },
+    /// Text of some length.
+    Length {
+        /// Its name.
+        name: &'static str,
+        /// Shortest.
+        min: usize,
+        /// Longest.
+        max: usize,
+    },
+}
+
+/// Something that comes in lists.
+pub trait Listed {
+    /// Its fields under their Go names; the first is `Id`.
+    const FIELDS: &'static [&'static str];
+    /// What `sortKey` may say, in lower case.
+    const SORT_KEYS: &'static [&'static str];
+    /// What else is checked in its lists.
+    const PARAMETERS: &'static [Parameter] = &[];
+
+    /// The field at this place of [`Self::FIELDS`].
+    fn cell(&self, at: usize) -> Cell<'_>;
+
+    /// The place of the field with this Go name.
+    #[must_use]
+    fn field(go_name: &str) -> Option<usize> {
+        Self::FIELDS.iter().position(|field| *field == go_name)
+    }
+
+    /// The place of the field that this `sortKey` sorts by, if it sorts at all.
+    #[must_use]
+    fn sort_field(key: &str) -> Option<usize> {
+        let listed = Self::SORT_KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
+        let mut title = key.to_owned();
+        title.get_mut(..1)?.make_ascii_uppercase();
+        if listed { Self::field(&title) } else { None }
+    }
+}
+
+/// A query parameter is not as it has to be; always a 400.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Parameter '{name}' in query has an error: {reason}")]
+pub struct BadParameter {
+    name: &'static str,
+    reason: String,
+}
+
+impl BadParameter {
+    pub(crate) fn new(name: &'static str, reason: impl Into<String>) -> Self {
+        Self { name, reason: reason.into() }
+    }
+}
+
+/// What a list request asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    filters: Vec<(String, Vec<String>)>,
+    sort_key: String,
+    ascending: bool,
+    offset: usize,
+    limit: Option<usize>,
+}
+
+impl ListQuery {
+    /// Reads the query string of a list of `V`.
+    ///
+    /// # Errors
+    /// When a parameter is not as it has to be; in the original's words.
+    pub fn parse<V: Listed>(query: &str) -> Result<Self, BadParameter> {
+        let mut filters: Vec<(String, Vec<String>)> = Vec::new();
+        for (key, value) in url::query_pairs(query) {
+            match filters.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, values)) => values.push(value.into_owned()),
+                None => filters.push((key.into_owned(), vec![value.into_owned()])),
+            }
+        }
+        // An empty value counts as not given.
+        let first = |name: &str| {
+            let (_, values) = filters.iter().find(|(key, _)| key == name)?;
+            values.first().map(String::as_str).filter(|value| !value.is_empty())
+        };
+        let limit = whole("limit", first("limit"), 1)?;
+        let offset = whole("offset", first("offset"), 0)?.unwrap_or_default();
+        let sort_dir = first("sortDir").unwrap_or("desc");
+        word("sortDir", sort_dir, &["asc", "desc"])?;
+        for parameter in V::PARAMETERS {
+            match parameter {
+                Parameter::Word { name, allowed } => {
+                    if let Some(given) = first(name) {
+                        word(name, given, allowed)?;
+                    }
+                }
+                Parameter::Length { name, min, max } => {
+                    let len = first(name).map(|given| given.encode_utf16().count());
+                    if len.is_some_and(|len| len < *min) {
+                        return bad(name, format!("Minimum string length is {min}"));
+                    }
+                    if len.is_some_and(|len| len > *max) {
+                        return bad(name, format!("Maximum string length is {max}"));
+                    }
+                }
+            }
+        }
+        let sort_key = first("sortKey").unwrap_or_default().to_owned();
+        let ascending = sort_dir == "asc";
+        Ok(Self { filters, sort_key, ascending, offset, limit })
+    }
+
+    /// The values asked for of the field with this Go name, when there is such a filter; a caller
+    /// with an index by that field need not offer everything to [`Self::page`].
+    #[must_use]
+    pub fn wanted(&self, go_name: &str) -> Option<&[String]> {
+        let (_, values) = self.filters.iter().find(|(key, _)| key.eq_ignore_ascii_case(go_name))?;
+        Some(values)
+    }
+
+    /// The page that was asked for. `items` must come in ascending order of their ids; `view` makes
+    /// one presentable.
+    #[must_use]
+    pub fn page<I: DoubleEndedIterator, V: Listed>(
+        &self,
+        items: I,
+        mut view: impl FnMut(I::Item) -> V,
+    ) -> Vec<V> {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let filters = self.filters_on::<V>();
+        let passes = |item: &V| {
+            filters.iter().all(|(at, values)| {
+                let cell = item.cell(*at);
+                values.iter().any(|wanted| cell.is(wanted))
+            })
+        };
+        match V::sort_field(&self.sort_key) {
+            None => cut(items, filters.is_empty(), self.offset, limit, view, passes),
+            Some(0) if self.ascending => {
+                cut(items, filters.is_empty(), self.offset, limit, view, passes)
+            }
+            Some(0) => cut(items.rev(), filters.is_empty(), self.offset, limit, view, passes),
+            Some(at) => {
+                let found = items.map(&mut view).filter(passes).collect();
+                self.sorted(found, at, limit)
+            }
+        }
+    }
+
+    fn filters_on<V: Listed>(&self) -> Vec<(usize, &[String])> {
+        self.filters
+            .iter()
+            .filter_map(|(key, values)| {
+                let at = V::FIELDS.iter().position(|field| field.eq_ignore_ascii_case(key))?;
+                Some((at, values.as_slice()))
+            })
+            .collect()
+    }
+
+    fn sorted<V: Listed>(&self, found: Vec<V>, at: usize, limit: usize) -> Vec<V> {
+        let end = self.offset.saturating_add(limit).min(found.len());
+        if self.offset >= end {
+            return Vec::new();
+        }
+        let mut order: Vec<usize> = (0..found.len()).collect();
+        // Equals stay in the order of their ids, whichever way the rest goes.
+        let compare = |a: &usize, b: &usize| {
+            let way = found[*a].cell(at).order(found[*b].cell(at));
+            if self.ascending { way } else { way.reverse() }.then(a.cmp(b))
+        };
+        if end < order.len() {
+            order.select_nth_unstable_by(end, compare);
+            order.truncate(end);
+        }
+        order.sort_unstable_by(compare);
+        let mut found: Vec<Option<V>> = found.into_iter().map(Some).collect();
+        order[self.offset..].iter().filter_map(|at| found[*at].take()).collect()
+    }
+}
+
+fn cut<S, V>(
+    items: impl Iterator<Item = S>,
+    all_pass: bool,
+    offset: usize,
+    limit: usize,
+    view: impl FnMut(S) -> V,
+    passes: impl Fn(&V) -> bool,
+) -> Vec<V> {
+    if all_pass {
+        // What is skipped need not be made presentable.
+        items.skip(offset).take(limit).map(view).collect()
+    } else {
+        items.map(view).filter(passes).skip(offset).take(limit).collect()
+    }
+}
+
+fn bad<T>(name: &'static str, reason: String) -> Result<T, BadParameter> {
+    Err(BadParameter::new(name, reason))
+}
+
+fn word(name: &'static str, given: &str, allowed: &[&str]) -> Result<(), BadParameter> {
+    if allowed.contains(&given) {
+        return Ok(());
+    }
+    bad(name, "JSON value is not one of the allowed values".to_owned())
+}
+
+fn whole(
+    name: &'static str,
+    given: Option<&str>,
+    min: usize,
+) -> Result<Option<usize>, BadParameter> {
+    let Some(text) = given else { return Ok(None) };
+    // The original reads any number here, then wants it whole: `1e2` is 100.
+    let number = match text.parse::<f64>() {
+        Ok(number) if !number.is_nan() => number,
+        Ok(_) | Err(_) => {
+            return bad(
+                name,
+                format!(
+                    "value {text}: an invalid interger: strconv.ParseFloat: parsing {text:?}: \
+                     invalid syntax"
+                ),
+            );
+        }
+    };
+    if number.fract() != 0.0 {
+        return bad(name, "Value must be an integer".to_owned());
+    }
+    if number < min as f64 {
+        return bad(name, format!("Number must be at least {min}"));
+    }
+    // Saturates: a page larger than memory is the whole list.
+    Ok(Some(number as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use super::*;
+    use crate::view::{AttachmentView, DockView, HostView, VolumeView};
+
+    fn volumes(count: u64) -> Vec<VolumeView<'static>> {
+        (1..=count)
+            .map(|n| VolumeView {
+                id: Id::of(uuid::Uuid::from_u128(u128::from(n))),
+                name: format!("v{}", n % 3).into(),
+                status: if n % 2 == 0 { "available" } else { "inUse" }.into(),
+                size: 10 - n,
+                multi_attach: n == 2,
+                ..VolumeView::default()
+            })
+            .collect()
+    }
+
+    fn numbers(query: &str) -> Vec<u64> {
+        let all = volumes(6);
+        let query = ListQuery::parse::<VolumeView<'_>>(query).unwrap();
+        let page = query.page(all.iter(), Clone::clone);
+        page.iter().map(|v| 10 - v.size).collect()
+    }
+
+    fn refusal<V: Listed>(query: &str) -> String {
+        ListQuery::parse::<V>(query).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn order_without_and_with_keys() {
+        assert_eq!(numbers(""), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers("sortKey=id"), [6, 5, 4, 3, 2, 1]);
+        assert_eq!(numbers("sortKey=id&sortDir=asc"), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers("sortKey=size&sortDir=asc"), [6, 5, 4, 3, 2, 1]);
+        assert_eq!(numbers("sortKey=name&sortDir=asc"), [3, 6, 1, 4, 2, 5]);
+        assert_eq!(numbers("sortKey=name"), [2, 5, 1, 4, 3, 6]);
+        // Passes for a key, names no field.
+        assert_eq!(numbers("sortKey=NAME&sortDir=desc"), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers("sortKey=createdAt"), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn pages() {
+        assert_eq!(numbers("limit=2"), [1, 2]);
+        assert_eq!(numbers("limit=2&offset=5"), [6]);
+        assert_eq!(numbers("offset=9999"), [0_u64; 0]);
+        assert_eq!(numbers("limit=2&offset=1&sortKey=id"), [5, 4]);
+        assert_eq!(numbers("limit=2&offset=1&sortKey=name"), [5, 1]);
+        assert_eq!(numbers("limit=2&offset=6&sortKey=name"), [0_u64; 0]);
+        assert_eq!(numbers("limit=&offset="), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers("limit=1e300"), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn filters() {
+        assert_eq!(numbers("status=inUse"), [1, 3, 5]);
+        assert_eq!(numbers("Status=inUse&limit=2&offset=1"), [3, 5]);
+        assert_eq!(numbers("status=inUse&sortKey=id&limit=1"), [5]);
+        assert_eq!(numbers("status=inuse"), [0_u64; 0]);
+        assert_eq!(numbers("status=inUse&status=available"), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers("status=inUse&NAME=v0"), [3]);
+        assert_eq!(numbers("size=9"), [1]);
+        assert_eq!(numbers("multiAttach=true"), [2]);
+        assert_eq!(numbers("bogus=1"), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(numbers("id=00000000-0000-0000-0000-000000000004"), [4]);
+        assert_eq!(numbers("DurableName=zz"), [0_u64; 0]);
+    }
+
+    #[test]
+    fn a_page_costs_what_is_on_it() {
+        let all = volumes(9);
+        let seen = Counter::new(0);
+        let count = |query: &str| {
+            seen.set(0);
+            let query = ListQuery::parse::<VolumeView<'_>>(query).unwrap();
+            let page = query.page(all.iter(), |v| {
+                seen.set(seen.get() + 1);
+                v.clone()
+            });
+            (page.len(), seen.get())
+        };
+        assert_eq!(count("limit=2&offset=4&sortKey=id"), (2, 2));
+        assert_eq!(count("limit=2&status=inUse"), (2, 3));
+        assert_eq!(count("limit=2&sortKey=name"), (2, 9));
+    }
+
+    #[test]
+    fn refusals_in_the_originals_words() {
+        let volumes = refusal::<VolumeView<'_>>;
+        let least = "Parameter 'limit' in query has an error: Number must be at least 1";
+        assert_eq!(volumes("limit=0"), least);
+        assert_eq!(volumes("limit=-1"), least);
+        assert_eq!(
+            volumes("limit=abc"),
+            "Parameter 'limit' in query has an error: value abc: an invalid interger: \
+             strconv.ParseFloat: parsing \"abc\": invalid syntax"
+        );
+        assert_eq!(
+            volumes("sortDir=up"),
+            "Parameter 'sortDir' in query has an error: JSON value is not one of the allowed values"
+        );
+        assert!(volumes("offset=-1").ends_with("at least 0"));
+        assert!(volumes("limit=1.5").ends_with("Value must be an integer"));
+        assert!(refusal::<DockView<'_>>("status=up").contains("'status'"));
+        let long = format!("name={}", "x".repeat(256));
+        assert!(refusal::<DockView<'_>>(&long).ends_with("Maximum string length is 255"));
+        assert!(ListQuery::parse::<VolumeView<'_>>("status=up").is_ok());
+    }
+
+    #[test]
+    fn fields_and_cells_are_in_step() {
+        fn check<V: Listed>(item: &V) {
+            for at in 0..V::FIELDS.len() {
+                item.cell(at);
+            }
+            let beyond = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                item.cell(V::FIELDS.len());
+            }));
+            assert!(beyond.is_err(), "more cells than names");
+            assert_eq!(V::FIELDS[0], "Id");
+        }
+        check(&VolumeView::default());
+        check(&AttachmentView::default());
+        check(&DockView::default());
+        check(&HostView::default());
+        check(&crate::view::PoolView::default());
+        check(&crate::view::ProfileView::default());
+        check(&crate::view::SnapshotView::default());
+    }
+
+    #[test]
+    fn hosts_know_two_keys() {
+        assert_eq!(HostView::sort_field("hostName"), Some(5));
+        assert_eq!(HostView::sort_field("HostName"), None);
+        assert_eq!(HostView::sort_field(""), None);
+        assert_eq!(AttachmentView::sort_field("size"), None);
+        assert_eq!(AttachmentView::sort_field("volumeId"), Some(6));
+        assert_eq!(AttachmentView::sort_field("volumeid"), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! The nouns as users see them: the original's keys, in its order, with its omissions.
+//!
+//! A view borrows from the model, so showing a thing copies no strings; read back by a client it
+//! owns what it read. Status words come from `lifecycle` and are handed in. Fields that the
+//! original does not have are few, say so, and are absent unless they have something to say.
+
+mod attachment;
+mod host;
+mod place;
+mod profile;
+mod snapshot;
+mod volume;
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+pub use attachment::{AttachmentView, ConnectionInfo};
+pub use host::HostView;
+pub use place::{DockView, FitView, PoolView};
+pub use profile::ProfileView;
+pub use snapshot::SnapshotView;
+pub use volume::{Identifier, VolumeView};
+
+/// Whatever goes wrong: `{"code":404,"message":"..."}`, with the HTTP status as the code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct ErrorBody<'a> {
+    /// The HTTP status.
+    pub code: u16,
+    /// What went wrong, for people; clients print it as it is.
+    pub message: Cow<'a, str>,
+}
+
+/// A version of the API.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct VersionView<'a> {
+    /// Words for people.
+    pub description: Cow<'a, str>,
+    /// Its name in paths.
+    pub name: Cow<'a, str>,
+    /// `CURRENT`, `SUPPORTED` or `DEPRECATED`.
+    pub status: Cow<'a, str>,
+    /// When it last changed.
+    pub updated_at: Cow<'a, str>,
+}
+
+impl VersionView<'static> {
+    /// The one version there is.
+    #[must_use]
+    pub const fn v1beta() -> Self {
+        Self {
+            description: Cow::Borrowed("v1beta version"),
+            name: Cow::Borrowed("v1beta"),
+            status: Cow::Borrowed("CURRENT"),
+            updated_at: Cow::Borrowed("2017-07-10T14:36:58.014Z"),
+        }
+    }
+}
+
+/// A number that the original leaves out when it is zero.
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
+}
+
+/// A flag that the original leaves out when it is false.
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
