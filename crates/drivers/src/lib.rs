@@ -7,6 +7,7 @@
 //! Must stay true: names given to a backend are made of volume ids only; things in a pool that are
 //! not ours are listed and never touched; nobody is let in with more than was granted.
 
+pub mod config;
 pub mod error;
 pub mod fake;
 pub mod storage;
