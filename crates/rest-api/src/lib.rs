@@ -8,6 +8,8 @@
 //! Must stay true: one type per noun, used by the server to write and by clients to read.
 
 pub mod check;
+#[cfg(feature = "client")]
+pub mod client;
 pub mod json;
 pub mod list;
 pub mod request;
