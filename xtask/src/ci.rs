@@ -8,7 +8,7 @@ mod count;
 mod steps;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -48,14 +48,14 @@ struct Row {
     passed: bool,
 }
 
-/// Runs the steps.
-pub fn run(options: &Options) -> Result<()> {
+/// Runs the steps. The closing line is the last thing said, also when a step failed.
+pub fn run(options: &Options) -> Result<ExitCode> {
     let steps: Vec<&Step> = STEPS.iter().filter(|step| step.runs(options.fast)).collect();
     if options.list {
         for step in steps {
             println!("{:<12} {}\n{:<12}   {}", step.name, step.about, "", step.repeat());
         }
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let mut run = Run::default();
     let mut rows = Vec::new();
@@ -69,22 +69,18 @@ pub fn run(options: &Options) -> Result<()> {
         println!("--- {} took {}", step.name, seconds(took));
         rows.push(Row { name: step.name, took, passed: result.is_ok() });
         if let Err(error) = result {
-            println!("error: {error:#}\nrepeat it with: {}", step.repeat());
-            failure = Some(step.name);
+            println!("error: {error:#}");
+            failure = Some(format!("{}: {error:#}\n  repeat: {}", step.name, run.repeat(step)));
             break;
         }
     }
     summary(&rows, steps.len(), begun.elapsed());
     run.warnings.iter().for_each(|warning| println!("WARNING: {warning}"));
-    let closing = run.count.closing_line(failure.is_some());
-    match failure {
-        None => println!("{closing}"),
-        Some(step) => {
-            println!("{closing}");
-            bail!("step {step} failed");
-        }
+    if let Some(failure) = &failure {
+        println!("FAILED {failure}");
     }
-    Ok(())
+    println!("{}", run.count.closing_line(failure.is_some()));
+    Ok(if failure.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Run {
@@ -117,6 +113,16 @@ impl Run {
         }
     }
 
+    /// What to type to see the same result again.
+    fn repeat(&self, step: &Step) -> String {
+        match step.kind {
+            Kind::Tests(_) if self.require_packages => {
+                format!("{}=1 {}", packages::REQUIRE, step.repeat())
+            }
+            Kind::Tests(_) | Kind::Own(_) | Kind::Cargo(_, _) | Kind::Packages => step.repeat(),
+        }
+    }
+
     fn cargo(&self, step: &Step) -> Result<Command> {
         let mut command = Command::new(workspace::cargo());
         command.current_dir(workspace::root()?).args(step.arguments());
@@ -133,17 +139,19 @@ impl Run {
             self.cargo(step)?.stdout(Stdio::piped()).spawn().context("could not run cargo")?;
         let stdout = child.stdout.take().context("the pipe was asked for")?;
         let mut skipped = Vec::new();
+        let mut failed = Vec::new();
         for line in BufReader::new(stdout).split(b'\n') {
             let line = line.context("could not read what the tests say")?;
             let line = String::from_utf8_lossy(&line);
             println!("{line}");
             self.count.read(&line);
             skipped.extend(count::skipped(&line).map(str::to_owned));
+            failed.extend(count::failed(&line).map(str::to_owned));
         }
         let status = child.wait().context("could not wait for the tests")?;
         self.warnings.extend(skipped.iter().map(|test| format!("skipped: {test}")));
         if !status.success() {
-            bail!("cargo ended with {status}");
+            bail!("cargo ended with {status}; failed tests: {}", failed.join(", "));
         }
         if self.require_packages && !skipped.is_empty() {
             bail!("a test skipped itself though {} is set", packages::REQUIRE);

@@ -44,7 +44,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(&Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -52,12 +52,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> Result<()> {
+fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Ci(options) => ci::run(options),
-        Command::Layers => layers::run(&Workspace::read()?),
-        Command::Tidy => tidy::check(&Workspace::read()?.files).settle("tidy"),
-        Command::Deny => deny::check(&deny::packages(&Workspace::read()?.metadata)).settle("deny"),
-        Command::Packages => packages::run(),
+        Command::Ci(options) => return ci::run(options),
+        Command::Layers => layers::run(&Workspace::read()?)?,
+        Command::Tidy => tidy::check(&Workspace::read()?.files).settle("tidy")?,
+        Command::Deny => {
+            deny::check(&deny::packages(&Workspace::read()?.metadata)).settle("deny")?;
+        }
+        Command::Packages => packages::run()?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -57,6 +57,11 @@ pub fn skipped(line: &str) -> Option<&str> {
     line.split_once("SKIPPED: ").map(|(_, what)| what.trim())
 }
 
+/// The test that failed on this line.
+pub fn failed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +82,12 @@ mod tests {
             "ci: 14 passed, 1 failed, 1 skipped"
         );
         assert_eq!(counted(&[]).closing_line(false), "ci: 0 passed, 0 failed");
+    }
+
+    #[test]
+    fn a_failed_test_is_named() {
+        assert_eq!(failed("test a::b ... FAILED"), Some("a::b"));
+        assert_eq!(failed("test a::b ... ok"), None);
     }
 
     #[test]
