@@ -4,6 +4,8 @@
 //! own: what is true is what the backend says, so that a lost answer or a hand that moved things
 //! cannot make it lie.
 
+pub mod file;
+
 use std::fs::File;
 use std::path::PathBuf;
 

@@ -1,0 +1,212 @@
+//! Volumes as sparse files: each pool is a directory, each volume the file `volume-<uuid>.img`.
+//!
+//! Nothing is kept in memory: the directory is the truth. A volume's name is made of its id alone
+//! and is always opened beneath its pool's directory, never through a symbolic link. A new volume
+//! gets its whole length under a name that does not count yet and then its own; `Ok` from
+//! `create`, `extend` and `delete` means that a power cut cannot undo it. Blocks that nobody wrote
+//! are holes, so they read as zeros whatever was on the disk before.
+
+mod directory;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use osds_model::{Capacity, FaultKind, VolumeId};
+use rustix::io::Errno;
+
+use self::directory::Directory;
+use crate::config::{FileConfig, FilePoolConfig};
+use crate::{BlockSource, DriverError, PoolEntry, PoolReport, StorageDriver, VolumeFacts};
+
+/// As many volumes of a pool can be created, extended or deleted at once; calls for one volume
+/// always share a lock and so come one after the other.
+const STRIPES: u128 = 64;
+
+/// The file driver.
+#[derive(Clone, Debug)]
+pub struct FileStorage {
+    pools: Arc<[Arc<FilePool>]>,
+}
+
+#[derive(Debug)]
+struct FilePool {
+    config: FilePoolConfig,
+    /// Why the directory could not be made when the driver started.
+    not_made: Option<Errno>,
+    stripes: Vec<Mutex<()>>,
+}
+
+impl FileStorage {
+    /// Serves these pools. Directories that are missing are made now and never later: one that
+    /// vanishes afterwards was unmounted or moved, and an empty new one would look like lost
+    /// volumes.
+    #[must_use]
+    pub fn new(config: FileConfig) -> Self {
+        let pool = |config: FilePoolConfig| {
+            let not_made = Directory::make(&config.path).err();
+            let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+            Arc::new(FilePool { config, not_made, stripes })
+        };
+        Self { pools: config.pools.into_iter().map(pool).collect() }
+    }
+
+    async fn in_pool<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce(&FilePool) -> Result<T, DriverError> + Send + 'static,
+    ) -> Result<T, DriverError> {
+        let pool = self.pools.iter().find(|pool| pool.config.pool.name == name);
+        let Some(pool) = pool.cloned() else {
+            let doing = format!("there is no pool {name} in the configuration of the file driver");
+            return Err(DriverError::new(FaultKind::Broken, doing));
+        };
+        in_thread(move || work(&pool)).await
+    }
+}
+
+/// System calls on files may block for long; they are made on threads for that.
+async fn in_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
+) -> Result<T, DriverError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
+        let doing = "the file driver stopped in the middle of a call";
+        Err(DriverError::new(FaultKind::Temporary, doing).because(stopped))
+    })
+}
+
+#[async_trait]
+impl StorageDriver for FileStorage {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    async fn pools(&self) -> Vec<PoolReport> {
+        let mut reports = Vec::new();
+        for pool in &*self.pools {
+            let name = pool.config.pool.name.clone();
+            let pool = pool.clone();
+            let spec = in_thread(move || pool.spec()).await;
+            reports.push(PoolReport { name, spec });
+        }
+        reports
+    }
+
+    async fn find(&self, pool: &str, volume: VolumeId) -> Result<Option<VolumeFacts>, DriverError> {
+        self.in_pool(pool, move |pool| Ok(pool.directory()?.find(volume)?.map(facts))).await
+    }
+
+    async fn create(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+    ) -> Result<VolumeFacts, DriverError> {
+        self.in_pool(pool, move |pool| pool.create(volume, size).map(facts)).await
+    }
+
+    async fn extend(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+    ) -> Result<VolumeFacts, DriverError> {
+        self.in_pool(pool, move |pool| pool.extend(volume, size).map(facts)).await
+    }
+
+    async fn delete(&self, pool: &str, volume: VolumeId) -> Result<(), DriverError> {
+        self.in_pool(pool, move |pool| pool.locked(volume, || pool.directory()?.delete(volume)))
+            .await
+    }
+
+    async fn open(&self, pool: &str, volume: VolumeId) -> Result<BlockSource, DriverError> {
+        self.in_pool(pool, move |pool| pool.directory()?.blocks(volume)).await
+    }
+
+    async fn list(&self, pool: &str) -> Result<Vec<PoolEntry>, DriverError> {
+        self.in_pool(pool, |pool| pool.directory()?.list()).await
+    }
+}
+
+fn facts(size: Capacity) -> VolumeFacts {
+    VolumeFacts { size }
+}
+
+impl FilePool {
+    fn directory(&self) -> Result<Directory, DriverError> {
+        Directory::open(&self.config.path).map_err(|error| {
+            let (name, path) = (&self.config.pool.name, self.config.path.display());
+            let doing = match error {
+                Errno::NOENT => format!(
+                    "the directory {path} of pool {name} is not there: mount it, or make it and \
+                     let the user that osds runs as write to it"
+                ),
+                Errno::ACCESS | Errno::PERM => format!(
+                    "opening the directory {path} of pool {name}: let the user that osds runs as \
+                     write to it"
+                ),
+                _ => format!("opening the directory {path} of pool {name}"),
+            };
+            let cause = self.not_made.filter(|_| error == Errno::NOENT).unwrap_or(error);
+            // Not `Gone`, which would be said of a volume: nobody knows what is in there.
+            DriverError::new(FaultKind::Broken, doing).because(std::io::Error::from(cause))
+        })
+    }
+
+    fn spec(&self) -> Result<osds_model::pool::PoolSpec, DriverError> {
+        let directory = self.directory()?;
+        let space = directory.space()?;
+        let total = self.config.capacity.unwrap_or(space.size);
+        let usable = space.free.plus(directory.used_by_volumes()?).min(total);
+        Ok(self.config.pool.spec(total, usable))
+    }
+
+    fn create(&self, volume: VolumeId, size: Capacity) -> Result<Capacity, DriverError> {
+        self.locked(volume, || {
+            let directory = self.directory()?;
+            self.check_room(&directory, volume, size)?;
+            match directory.find(volume)? {
+                Some(_) => directory.grow(volume, size),
+                None => directory.create(volume, size).map(|()| size),
+            }
+        })
+    }
+
+    fn extend(&self, volume: VolumeId, size: Capacity) -> Result<Capacity, DriverError> {
+        self.locked(volume, || {
+            let directory = self.directory()?;
+            self.check_room(&directory, volume, size)?;
+            directory.grow(volume, size)
+        })
+    }
+
+    /// A sparse file takes any length; one that can never be filled is refused here. What the
+    /// volumes of the pool take together is the controller's account.
+    fn check_room(
+        &self,
+        directory: &Directory,
+        volume: VolumeId,
+        size: Capacity,
+    ) -> Result<(), DriverError> {
+        let total = match self.config.capacity {
+            Some(capacity) => capacity,
+            None => directory.space()?.size,
+        };
+        if size <= total {
+            return Ok(());
+        }
+        let name = &self.config.pool.name;
+        let doing =
+            format!("volume {volume} shall have {size}, and pool {name} has {total} in all");
+        Err(DriverError::new(FaultKind::NoSpace, doing))
+    }
+
+    fn locked<T>(&self, volume: VolumeId, work: impl FnOnce() -> T) -> T {
+        let stripe = usize::try_from(volume.0.as_u128() % STRIPES).expect("less than 64");
+        // The lock guards the directory, not memory: a panic leaves nothing half-changed in it.
+        let _guard = self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+}
+
+#[cfg(test)]
+mod tests;
