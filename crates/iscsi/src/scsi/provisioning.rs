@@ -14,9 +14,9 @@ use super::unit::LogicalUnit;
 pub(super) const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
 /// Most descriptors in one UNMAP.
 pub(super) const MAX_UNMAP_DESCRIPTORS: u32 = 256;
-/// Most blocks of one WRITE SAME. It bounds how long a command can run, hence how long a session
-/// that is being closed has to be waited for.
-pub(super) const MAX_WRITE_SAME_BLOCKS: u32 = 1 << 17;
+/// Most blocks of one WRITE SAME: 16 MiB. It bounds how long a command can run, hence how long a
+/// session that is being closed has to be waited for.
+pub(super) const MAX_WRITE_SAME_BLOCKS: u32 = 1 << 15;
 
 /// Most descriptors in one answer to GET LBA STATUS.
 const MAX_STATUS_DESCRIPTORS: usize = 256;
