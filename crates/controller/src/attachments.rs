@@ -115,7 +115,8 @@ impl Controller {
                     metadata: new.metadata.clone(),
                 },
             };
-            let state = access::attach(&volume.state, &request).map_err(Error::refused(""))?;
+            let state =
+                access::attach(&volume.state, &request).map_err(Error::refused("", view))?;
             let host_id = host.id;
             if state == volume.state {
                 let volume = Arc::clone(&volume.value);
@@ -216,7 +217,7 @@ impl Controller {
             let held = volume.state.attachments.get(&host);
             let leaving = held.is_some_and(|held| held.phase == Phase::Detaching);
             let state = if force && leaving {
-                access::force(&volume.state, host).map_err(Error::refused(""))?
+                access::force(&volume.state, host).map_err(Error::refused("", view))?
             } else {
                 access::detach(&volume.state, host)
             };

@@ -1,7 +1,8 @@
 //! Why a use-case did not do what it was asked, in the original's words where clients match them.
 
 use osds_lifecycle::Refused;
-use osds_store::{DecideError, StoreError};
+use osds_model::Host;
+use osds_store::{DecideError, StoreError, View};
 
 /// Why a use-case did not do what it was asked. Nothing was changed, except after
 /// [`Error::Store`], when it is not known.
@@ -14,12 +15,14 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
     /// The rules say no.
-    #[error("{doing}{refused}")]
+    #[error("{doing}{}", told(refused, host.as_deref()))]
     Refused {
         /// The original's prefix, such as `extend volume failed: `; may be empty.
         doing: &'static str,
         /// Why.
         refused: Refused,
+        /// The name of the host it is about, where one is known.
+        host: Option<String>,
     },
     /// The records could not be read or written.
     #[error(transparent)]
@@ -31,8 +34,12 @@ impl Error {
         Self::Invalid(message.into())
     }
 
-    pub(crate) fn refused(doing: &'static str) -> impl FnOnce(Refused) -> Self {
-        move |refused| Self::Refused { doing, refused }
+    pub(crate) fn refused(doing: &'static str, view: &View) -> impl FnOnce(Refused) -> Self {
+        move |refused| {
+            let host = refused.host().and_then(|id| view.get::<Host>(id));
+            let host = host.map(|host| host.name.clone());
+            Self::Refused { doing, refused, host }
+        }
     }
 }
 
@@ -42,5 +49,16 @@ impl From<DecideError<Self>> for Error {
             DecideError::Refused(error) => error,
             DecideError::Store(error) => Self::Store(error),
         }
+    }
+}
+
+/// The refusal with the host called by its name, as people know it.
+fn told(refused: &Refused, host: Option<&str>) -> String {
+    let text = refused.to_string();
+    match (refused.host(), host) {
+        (Some(id), Some(name)) => {
+            text.replace(&format!("host {id}"), &format!("host {name} ({id})"))
+        }
+        (Some(_), None) | (None, _) => text,
     }
 }

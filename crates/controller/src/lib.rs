@@ -15,6 +15,7 @@ mod hosts;
 mod pools;
 mod profiles;
 pub mod reconcile;
+mod status;
 mod volumes;
 mod wait;
 
@@ -31,6 +32,7 @@ pub use error::Error;
 pub use hosts::{HostUpdate, NewHost};
 pub use profiles::{NewProfile, ProfileUpdate};
 pub use reconcile::{Reconciler, Settings};
+pub use status::{attachment_status, volume_status};
 pub use volumes::{NewVolume, VolumeUpdate};
 
 /// The docks that this controller talks to.

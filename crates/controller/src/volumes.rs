@@ -166,7 +166,7 @@ impl Controller {
             .ok_or_else(|| Error::Invalid(format!("{DOING}{gib} is not a size in GiB")))?;
         let wished = decide(self.store.as_ref(), |view| {
             let old = find(view, caller, id)?;
-            let state = volume::extend(&old.state, size).map_err(Error::refused(DOING))?;
+            let state = volume::extend(&old.state, size).map_err(Error::refused(DOING, view))?;
             let pool = view.get::<Pool>(old.pool).ok_or_else(|| lost_pool(old.pool))?;
             let more = size.minus(volume::footprint(&old.state));
             if pool.free() < more {

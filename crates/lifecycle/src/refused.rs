@@ -115,3 +115,26 @@ pub enum Refused {
     #[error("detach the host first; force is only for a detach that does not finish")]
     NotDetaching,
 }
+
+impl Refused {
+    /// The host that the refusal is about, so that a message can call it by its name.
+    #[must_use]
+    pub fn host(&self) -> Option<HostId> {
+        match self {
+            Self::HeldByAnotherHost { holder }
+            | Self::Promised { holder, .. }
+            | Self::CannotPromise { holder, .. }
+            | Self::SameInitiator { holder, .. }
+            | Self::InUse { holder } => Some(*holder),
+            Self::Fenced { host } => Some(*host),
+            Self::OtherTerms { .. }
+            | Self::StillDetaching
+            | Self::Full { .. }
+            | Self::ReadOnlyNotEnforced
+            | Self::NotAttachable { .. }
+            | Self::NotExtendable { .. }
+            | Self::NotLarger { .. }
+            | Self::NotDetaching => None,
+        }
+    }
+}

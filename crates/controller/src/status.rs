@@ -1,0 +1,26 @@
+//! The OpenSDS words for what is on record, for those who show it and may not know the rules.
+
+use osds_lifecycle::status;
+use osds_model::{Attachment, Volume};
+
+use crate::Attached;
+
+/// The status word of a volume.
+#[must_use]
+pub fn volume_status(volume: &Volume) -> &'static str {
+    status::volume(&volume.state)
+}
+
+/// The status word of an attachment.
+#[must_use]
+pub fn attachment_status(attachment: &Attachment) -> &'static str {
+    status::attachment(attachment)
+}
+
+impl Attached {
+    /// The status word of the attachment.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        status::attachment(self.attachment())
+    }
+}
