@@ -369,3 +369,6 @@ fn refused(path: &Path, error: io::Error) -> StoreError {
     };
     StoreError::unavailable_for(doing, error)
 }
+
+#[cfg(test)]
+mod power_cut;

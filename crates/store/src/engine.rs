@@ -250,3 +250,189 @@ fn lost() -> StoreError {
 fn closed() -> StoreError {
     StoreError::unavailable("it is closed, because osds is shutting down")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Poll, Waker};
+    use std::thread;
+
+    use async_trait::async_trait;
+    use osds_model::Volume;
+    use osds_model::id::VolumeId;
+
+    use super::*;
+    use crate::decide::{DecideError, decide};
+    use crate::{Store, make};
+
+    /// A disk that says when a batch arrives, and how large, and waits to be told how it goes.
+    struct Gate {
+        arrived: mpsc::Sender<usize>,
+        verdict: mpsc::Receiver<Result<(), StoreError>>,
+    }
+
+    impl Sink for Gate {
+        fn write(&mut self, batch: &[Pending]) -> Result<(), StoreError> {
+            self.arrived.send(batch.len()).unwrap();
+            self.verdict.recv().expect("told how it goes")
+        }
+    }
+
+    struct Gated {
+        engine: Arc<Engine>,
+        arrived: mpsc::Receiver<usize>,
+        verdict: mpsc::Sender<Result<(), StoreError>>,
+        writer: thread::JoinHandle<()>,
+    }
+
+    impl Gated {
+        fn new() -> Self {
+            let (arrived, verdict) = (mpsc::channel(), mpsc::channel());
+            let engine = Arc::new(Engine::queued(View::default()));
+            let mut gate = Gate { arrived: arrived.0, verdict: verdict.1 };
+            let writer = thread::spawn({
+                let engine = Arc::clone(&engine);
+                move || engine.drain(&mut gate)
+            });
+            Self { engine, arrived: arrived.1, verdict: verdict.0, writer }
+        }
+
+        fn create(&self, id: u128) -> oneshot::Receiver<Result<Revision, StoreError>> {
+            let txn = Txn::new().create(make::volume(id));
+            match self.engine.submit(Encoded { txn, values: Vec::new() }).unwrap() {
+                Submitted::Waiting(answer) => answer,
+                Submitted::Durable(revision) => panic!("{revision} cannot be durable yet"),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Store for Engine {
+        fn view(&self) -> Arc<View> {
+            self.view()
+        }
+        fn latest(&self) -> Arc<View> {
+            self.latest()
+        }
+        async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+            self.commit(Encoded { txn, values: Vec::new() }).await
+        }
+        fn watch(&self) -> Watch {
+            self.watch()
+        }
+    }
+
+    fn knows(view: &View, id: u128) -> bool {
+        view.get::<Volume>(VolumeId::from_u128(id)).is_some()
+    }
+
+    fn disk_full() -> StoreError {
+        StoreError::unavailable("the disk is full")
+    }
+
+    #[test]
+    fn only_what_is_durable_is_shown_hinted_and_answered() {
+        let gated = Gated::new();
+        let mut watch = gated.engine.watch();
+        let mut answer = gated.create(1);
+        assert_eq!(gated.arrived.recv(), Ok(1));
+        assert!(knows(&gated.engine.latest(), 1));
+        assert!(!knows(&gated.engine.view(), 1));
+        assert!(answer.try_recv().is_err());
+        assert_eq!(watch.try_next(), None);
+        gated.verdict.send(Ok(())).unwrap();
+        assert_eq!(answer.blocking_recv().unwrap().unwrap(), Revision(1));
+        assert!(knows(&gated.engine.view(), 1));
+        assert!(watch.try_next().is_some());
+    }
+
+    #[test]
+    fn those_who_wait_share_one_write() {
+        let gated = Gated::new();
+        let first = gated.create(0);
+        assert_eq!(gated.arrived.recv(), Ok(1));
+        let others: Vec<_> = (1..=10).map(|id| gated.create(id)).collect();
+        gated.verdict.send(Ok(())).unwrap();
+        assert!(first.blocking_recv().unwrap().is_ok());
+        assert_eq!(gated.arrived.recv(), Ok(10));
+        gated.verdict.send(Ok(())).unwrap();
+        for (answer, revision) in others.into_iter().zip(2..) {
+            assert_eq!(answer.blocking_recv().unwrap().unwrap(), Revision(revision));
+        }
+    }
+
+    #[test]
+    fn a_refusal_and_a_yes_without_a_commit_wait_for_what_they_rest_on() {
+        let gated = Gated::new();
+        let store: &dyn Store = &*gated.engine;
+        let created = gated.create(1);
+        assert_eq!(gated.arrived.recv(), Ok(1));
+        let found = |view: &View| if knows(view, 1) { Err("exists") } else { Ok((Txn::new(), ())) };
+        let mut refusal = pin!(decide(store, found));
+        let mut yes = pin!(decide(store, |_| Ok::<_, ()>((Txn::new(), ()))));
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(refusal.as_mut().poll(context).is_pending(), "it is not durable that it exists");
+        assert!(yes.as_mut().poll(context).is_pending());
+        gated.verdict.send(Ok(())).unwrap();
+        assert!(created.blocking_recv().unwrap().is_ok());
+        assert_eq!(gated.arrived.recv(), Ok(2));
+        gated.verdict.send(Ok(())).unwrap();
+        // An empty commit of our own is behind theirs.
+        gated.engine.close();
+        gated.writer.join().unwrap();
+        let refused = refusal.as_mut().poll(context);
+        assert!(matches!(refused, Poll::Ready(Err(DecideError::Refused("exists")))));
+        assert!(matches!(yes.as_mut().poll(context), Poll::Ready(Ok(()))));
+    }
+
+    #[test]
+    fn a_failed_write_fails_all_that_rests_on_it() {
+        let gated = Gated::new();
+        let mut watch = gated.engine.watch();
+        let first = gated.create(1);
+        assert_eq!(gated.arrived.recv(), Ok(1));
+        let second = gated.create(2);
+        gated.verdict.send(Err(disk_full())).unwrap();
+        for answer in [first, second] {
+            let error = answer.blocking_recv().unwrap().unwrap_err();
+            assert!(error.to_string().contains("the disk is full"), "{error}");
+        }
+        gated.writer.join().unwrap();
+        assert!(!knows(&gated.engine.latest(), 1), "the head falls back to what is durable");
+        let txn = Txn::new().create(make::volume(3));
+        let later = gated.engine.submit(Encoded { txn, values: Vec::new() }).err().unwrap();
+        assert!(later.to_string().contains("the disk is full"), "{later}");
+        assert_eq!(watch.try_next(), None);
+    }
+
+    #[test]
+    fn a_writer_that_panics_leaves_nobody_waiting() {
+        let gated = Gated::new();
+        let answer = gated.create(1);
+        assert_eq!(gated.arrived.recv(), Ok(1));
+        let second = gated.create(2);
+        drop(gated.verdict);
+        assert!(answer.blocking_recv().is_err(), "its sender is gone, which commit() reports");
+        assert!(second.blocking_recv().unwrap_or_else(|_| Err(lost())).is_err());
+        assert!(gated.writer.join().is_err());
+        assert!(!knows(&gated.engine.latest(), 1));
+        assert!(gated.engine.submit(Encoded::default()).is_err());
+    }
+
+    #[test]
+    fn closing_lets_those_on_their_way_arrive() {
+        let gated = Gated::new();
+        let first = gated.create(1);
+        assert_eq!(gated.arrived.recv(), Ok(1));
+        let second = gated.create(2);
+        gated.engine.close();
+        assert!(gated.engine.submit(Encoded::default()).is_err());
+        gated.verdict.send(Ok(())).unwrap();
+        gated.verdict.send(Ok(())).unwrap();
+        assert!(first.blocking_recv().unwrap().is_ok());
+        assert!(second.blocking_recv().unwrap().is_ok());
+        gated.writer.join().unwrap();
+        assert!(knows(&gated.engine.view(), 2));
+    }
+}

@@ -14,6 +14,9 @@ mod embedded;
 mod engine;
 mod error;
 mod indexes;
+#[cfg(test)]
+#[path = "../tests/make/mod.rs"]
+mod make;
 mod memory;
 mod migrate;
 mod record;
