@@ -1,1 +1,24 @@
 //! A user-space iSCSI target: shared block devices with per-initiator access.
+//!
+//! Three layers, each ignorant of the one above: [`pdu`] turns bytes into typed protocol data
+//! units and back, `login` decides what a connection may become (no sockets in it), and `session`
+//! moves commands between one socket and one [`scsi::LogicalUnit`]. [`Target`] owns the portals,
+//! the grants and every live session, and keeps the promise the whole crate exists for: when
+//! [`Target::revoke`] has returned, no write of that initiator reaches the backend any more
+//! (`registry` has the argument).
+
+pub mod pdu;
+pub mod scsi;
+
+mod gate;
+mod limits;
+mod login;
+mod name;
+mod registry;
+mod session;
+mod target;
+
+pub use limits::Limits;
+pub use name::{InvalidName, Name};
+pub use registry::{ExportFacts, SessionFacts, TargetError};
+pub use target::Target;

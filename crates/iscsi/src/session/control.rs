@@ -1,0 +1,235 @@
+//! Everything in the full feature phase that is not a command or its data: NOP, text, task
+//! management and logout.
+//!
+//! Commands run to their end as they arrive, so the only tasks that can be aborted are writes still
+//! waiting for data. A task management function that concerns other sessions goes through the
+//! unit's task set, which first waits for what they are executing.
+
+use super::End;
+use super::feature::{Session, UNIT_LUN};
+use crate::login::PORTAL_GROUP;
+use crate::login::keys::number;
+use crate::name::Name;
+use crate::pdu::request::{Logout, NopOut, TaskManagement, Text};
+use crate::pdu::response::{LogoutResponse, NopIn, Response, TaskManagementResponse, TextResponse};
+use crate::pdu::{Frame, NO_TAG, text};
+use crate::scsi::{self, Attention};
+
+/// Text one negotiation may consist of.
+const MAX_TEXT: usize = 16 << 10;
+
+/// A text request whose pieces, or whose answer's pieces, are still under way.
+#[derive(Debug, Default)]
+pub struct TextExchange {
+    pieces: text::Joined,
+    answer: Vec<u8>,
+    /// Task tag and transfer tag of the exchange.
+    open: Option<(u32, u32)>,
+}
+
+/// Task management responses.
+mod outcome {
+    pub const COMPLETE: u8 = 0;
+    pub const NO_SUCH_TASK: u8 = 1;
+    pub const NO_SUCH_UNIT: u8 = 2;
+    pub const NO_REASSIGN: u8 = 4;
+    pub const NOT_SUPPORTED: u8 = 5;
+    pub const NOT_ALLOWED: u8 = 6;
+    pub const REJECTED: u8 = 255;
+}
+
+impl Session<'_> {
+    /// Echoes, or takes note of a sign of life (which the loop has seen already).
+    pub(super) fn nop_out(&mut self, pdu: &NopOut, data: &[u8]) {
+        if pdu.itt == NO_TAG {
+            return;
+        }
+        let echo = &data[..data.len().min(self.parameters.max_send_segment)];
+        let counters = self.sequence.status();
+        let nop = NopIn { lun: pdu.lun, itt: pdu.itt, ttt: NO_TAG, counters };
+        self.outbox.push(&Response::NopIn(nop), echo);
+    }
+
+    /// Task management functions (RFC 7143 section 11.5).
+    pub(super) fn task_management(&mut self, pdu: &TaskManagement) -> Result<(), End> {
+        // A revoked session must not reset anything either.
+        let Some(_pass) = self.gate.enter() else { return Err(End::Revoked) };
+        let response = self.manage(pdu);
+        let answer =
+            TaskManagementResponse { response, itt: pdu.itt, counters: self.sequence.status() };
+        self.outbox.push(&Response::TaskManagement(answer), &[]);
+        self.solicit();
+        Ok(())
+    }
+
+    fn manage(&mut self, pdu: &TaskManagement) -> u8 {
+        if self.attached.is_none() {
+            return outcome::REJECTED;
+        }
+        let of_unit = scsi::decode_lun(pdu.lun) == UNIT_LUN;
+        match pdu.function {
+            1 => match self.transfers.abort(pdu.referenced_task, pdu.lun) {
+                Some(transfer) => {
+                    self.leave_window(&transfer);
+                    outcome::COMPLETE
+                }
+                None => outcome::NO_SUCH_TASK,
+            },
+            2 | 4 | 5 if !of_unit => outcome::NO_SUCH_UNIT,
+            2 => {
+                self.abort_own(pdu.lun);
+                outcome::COMPLETE
+            }
+            // There is no auto contingent allegiance to clear.
+            3 => outcome::NOT_SUPPORTED,
+            4 => {
+                self.abort_own(pdu.lun);
+                if let Some(attached) = &self.attached {
+                    attached.tasks.abort_all();
+                    attached.unit.announce(Attention::CommandsCleared, Some(&attached.nexus));
+                }
+                outcome::COMPLETE
+            }
+            // A target has one unit, so a warm reset of the target is a reset of that unit.
+            5 | 6 => {
+                self.abort_own(scsi::encode_lun(UNIT_LUN));
+                if let Some(attached) = &self.attached {
+                    attached.tasks.abort_all();
+                    attached.unit.reset(&attached.nexus);
+                }
+                outcome::COMPLETE
+            }
+            // Would end the sessions of all other hosts: not for one host to do.
+            7 => outcome::NOT_ALLOWED,
+            8 => outcome::NO_REASSIGN,
+            _ => outcome::REJECTED,
+        }
+    }
+
+    fn abort_own(&mut self, lun: [u8; 8]) {
+        for itt in self.transfers.tasks_of(lun) {
+            if let Some(transfer) = self.transfers.abort(itt, lun) {
+                self.leave_window(&transfer);
+            }
+        }
+    }
+
+    /// Answers a logout; the connection ends after it.
+    pub(super) fn logout(&mut self, pdu: &Logout) -> End {
+        let response = match pdu.reason {
+            0 => 0,
+            1 if pdu.cid == self.claim.cid => 0,
+            1 => 1,
+            _ => 2,
+        };
+        let answer = LogoutResponse {
+            response,
+            itt: pdu.itt,
+            counters: self.sequence.status(),
+            time2wait: 2,
+            time2retain: 0,
+        };
+        self.outbox.push(&Response::Logout(answer), &[]);
+        End::LoggedOut
+    }
+
+    /// Text requests: discovery, and declarations in mid-session.
+    pub(super) fn text(&mut self, pdu: &Text, frame: &Frame<'_>) -> Result<(), End> {
+        if pdu.itt == NO_TAG || (pdu.continues && pdu.is_final) {
+            return Err(self.fatal(&frame.header, "malformed text request"));
+        }
+        if pdu.ttt == NO_TAG {
+            self.text = TextExchange::default();
+        } else if self.text.open != Some((pdu.itt, pdu.ttt)) {
+            return Err(self.fatal(&frame.header, "text request with an unknown transfer tag"));
+        }
+        if self.text.answer.is_empty() {
+            if self.text.pieces.add(frame.data, MAX_TEXT).is_err() {
+                return Err(self.fatal(&frame.header, "too much text"));
+            }
+            if !pdu.continues {
+                let Ok(pairs) = self.text.pieces.take() else {
+                    return Err(self.fatal(&frame.header, "malformed text"));
+                };
+                self.text.answer = self.answer(&pairs);
+            }
+        }
+        let chunk_len = self.text.answer.len().min(self.parameters.max_send_segment);
+        let rest = self.text.answer.split_off(chunk_len);
+        let chunk = std::mem::replace(&mut self.text.answer, rest);
+        let more = !self.text.answer.is_empty();
+        let is_final = pdu.is_final && !more;
+        let ttt = if is_final { NO_TAG } else { self.tag() };
+        self.text.open = (!is_final).then_some((pdu.itt, ttt));
+        let response = TextResponse {
+            is_final,
+            continues: more,
+            lun: pdu.lun,
+            itt: pdu.itt,
+            ttt,
+            counters: self.sequence.status(),
+        };
+        self.outbox.push(&Response::Text(response), &chunk);
+        Ok(())
+    }
+
+    fn answer(&mut self, pairs: &text::Pairs) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (key, value) in pairs {
+            match key.as_str() {
+                "SendTargets" => self.send_targets(value, &mut out),
+                "MaxRecvDataSegmentLength" => match number(value, 512, 0xff_ffff) {
+                    Some(n) => self.parameters.max_send_segment = n as usize,
+                    None => text::push(&mut out, key, "Reject"),
+                },
+                "InitiatorAlias" => {}
+                // Known keys that belong to login.
+                "HeaderDigest"
+                | "DataDigest"
+                | "MaxConnections"
+                | "InitialR2T"
+                | "ImmediateData"
+                | "MaxBurstLength"
+                | "FirstBurstLength"
+                | "DefaultTime2Wait"
+                | "DefaultTime2Retain"
+                | "MaxOutstandingR2T"
+                | "DataPDUInOrder"
+                | "DataSequenceInOrder"
+                | "ErrorRecoveryLevel"
+                | "SessionType"
+                | "AuthMethod"
+                | "InitiatorName"
+                | "TargetName"
+                | "TargetPortalGroupTag" => {
+                    text::push(&mut out, key, "Reject");
+                }
+                _ => text::push(&mut out, key, "NotUnderstood"),
+            }
+        }
+        out
+    }
+
+    /// Lists targets: never one that is not granted to this initiator.
+    fn send_targets(&self, which: &str, out: &mut Vec<u8>) {
+        let granted = self.registry.granted_to(&self.claim.initiator);
+        let listed: Vec<Name> = match (&self.claim.target, which) {
+            (None, "All") => granted,
+            (Some(_), "All") => return text::push(out, "SendTargets", "Reject"),
+            (None, "") => return text::push(out, "SendTargets", "Reject"),
+            (Some(own), "") => granted.into_iter().filter(|name| name == own).collect(),
+            (own, name) => match Name::new(name) {
+                Ok(name) if own.as_ref().is_none_or(|own| *own == name) => {
+                    granted.into_iter().filter(|granted| *granted == name).collect()
+                }
+                Ok(_) | Err(_) => Vec::new(),
+            },
+        };
+        // The address the initiator reached us under is one it can reach again.
+        let portal = std::net::SocketAddr::new(self.local.ip().to_canonical(), self.local.port());
+        for name in listed {
+            text::push(out, "TargetName", name.as_str());
+            text::push(out, "TargetAddress", &format!("{portal},{PORTAL_GROUP}"));
+        }
+    }
+}

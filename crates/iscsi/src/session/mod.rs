@@ -1,0 +1,218 @@
+//! One connection from accept to close, on its own thread.
+//!
+//! The loop receives what is there, handles every whole PDU in it (commands run to their end right
+//! here), and sends the collected answers when nothing whole is left to handle; so a deep queue
+//! costs few system calls and an idle session none. All waiting happens in socket calls with
+//! timeouts, and shutting the socket from another thread wakes them, so a revoke never waits for a
+//! peer. What a deadline counts is whole PDUs, never bytes: a peer that trickles gains nothing.
+//!
+//! Memory of a session is bounded; `Limits` says by what.
+
+mod control;
+mod feature;
+mod sequence;
+pub mod tasks;
+mod transfer;
+mod wire;
+
+use std::io;
+use std::time::Instant;
+
+use self::feature::Session;
+use self::wire::{Inbox, Outbox, Received};
+use crate::login::{self, Login, Ready, Step};
+use crate::pdu::frame::Parsed;
+use crate::pdu::response::Response;
+use crate::pdu::{Digests, FrameError, Request};
+use crate::registry::{Admitted, Connection, Registry};
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// The peer closed the connection.
+    #[error("closed by the peer")]
+    Closed,
+    /// We were told to end; nothing more may be said or done.
+    #[error("revoked")]
+    Revoked,
+    /// The initiator logged out.
+    #[error("logged out")]
+    LoggedOut,
+    /// The login was refused.
+    #[error("login refused with status {0:#04x}{1:02x}")]
+    Refused(u8, u8),
+    /// The peer broke the protocol.
+    #[error("protocol error: {0}")]
+    Protocol(&'static str),
+    /// The bytes received are not a sequence of PDUs.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The peer was silent for too long.
+    #[error("no sign of life")]
+    Silent,
+    /// The login took too long.
+    #[error("login not finished in time")]
+    LoginTimeout,
+    /// The socket failed.
+    #[error("socket: {0}")]
+    Socket(#[from] io::Error),
+}
+
+impl End {
+    /// The peer is there and should get what is still queued for it.
+    fn is_polite(&self) -> bool {
+        match self {
+            Self::LoggedOut | Self::Refused(..) | Self::Protocol(_) | Self::Frame(_) => true,
+            Self::Closed | Self::Revoked | Self::Silent | Self::LoginTimeout | Self::Socket(_) => {
+                false
+            }
+        }
+    }
+}
+
+/// Serves one connection until it ends. Everything it holds is let go when this returns.
+pub fn serve(registry: &Registry, connection: &Connection) {
+    let peer = connection.peer;
+    match run(registry, connection) {
+        Ok(never) => match never {},
+        Err(end @ (End::Protocol(_) | End::Frame(_) | End::Silent)) => {
+            tracing::warn!(%peer, %end, "iSCSI connection dropped");
+        }
+        Err(end) => tracing::debug!(%peer, %end, "iSCSI connection ended"),
+    }
+}
+
+fn run(registry: &Registry, connection: &Connection) -> Result<std::convert::Infallible, End> {
+    let limits = registry.limits();
+    connection.stream.set_nodelay(true)?;
+    let mut inbox = Inbox::new(login::MAX_SEGMENT);
+    let mut outbox = Outbox::new(&connection.stream, limits.send_timeout)?;
+    let end = match log_in(registry, connection, &mut inbox, &mut outbox) {
+        Ok((ready, admitted)) => {
+            inbox.grow(limits.max_data_segment);
+            outbox.digests = ready.parameters.digests;
+            let mut session = Session::new(registry, connection, outbox, ready, admitted)?;
+            let Err(end) = serve_session(&mut inbox, connection, &mut session);
+            outbox = session.into_outbox();
+            end
+        }
+        Err(end) => end,
+    };
+    if end.is_polite() && outbox.flush().is_ok() {
+        wire::farewell(&connection.stream);
+    }
+    Err(end)
+}
+
+/// The login phase: rounds of requests until one is admitted or refused.
+fn log_in(
+    registry: &Registry,
+    connection: &Connection,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox<'_>,
+) -> Result<(Ready, Admitted), End> {
+    let limits = registry.limits();
+    let deadline = Instant::now() + limits.login_timeout;
+    let mut login = Login::new(limits);
+    loop {
+        let frame = loop {
+            match inbox.next(Digests::default())? {
+                Parsed::Whole(frame) => break frame,
+                Parsed::Needs(need) => {
+                    // The remaining time, recomputed: single bytes do not extend it.
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(End::LoginTimeout);
+                    }
+                    if inbox.fill(&connection.stream, need, left)? == Received::End {
+                        return Err(End::Closed);
+                    }
+                }
+            }
+        };
+        let Ok(Request::Login(request)) = Request::decode(&frame.header) else {
+            let refusal = login.refuse_other(frame.header.itt());
+            return Err(refuse(outbox, refusal));
+        };
+        let len = frame.len;
+        let step = login.step(&request, frame.data, |claim| registry.check(claim));
+        inbox.consume(len);
+        match step {
+            Step::Answer(response, text) => {
+                outbox.push(&Response::Login(response), &text);
+                outbox.flush()?;
+            }
+            Step::Refuse(response) => return Err(refuse(outbox, response)),
+            Step::Ready(mut ready) => match registry.admit(connection, &ready.claim, deadline) {
+                Ok(admitted) => {
+                    ready.response.tsih = admitted.tsih;
+                    outbox.push(&Response::Login(ready.response), &ready.text);
+                    outbox.flush()?;
+                    return Ok((ready, admitted));
+                }
+                Err(status) => return Err(refuse(outbox, ready.refusal(status))),
+            },
+        }
+    }
+}
+
+fn refuse(outbox: &mut Outbox<'_>, response: crate::pdu::response::LoginResponse) -> End {
+    outbox.push(&Response::Login(response), &[]);
+    End::Refused(response.class, response.detail)
+}
+
+/// The full feature phase.
+fn serve_session(
+    inbox: &mut Inbox,
+    connection: &Connection,
+    session: &mut Session<'_>,
+) -> Result<std::convert::Infallible, End> {
+    let digests = session.digests();
+    let limits = session.limits();
+    let (idle, patience) = (limits.idle_ping_after, limits.ping_timeout);
+    let mut heard = Instant::now();
+    let mut pinged = None;
+    loop {
+        let mut whole = false;
+        let need = loop {
+            match inbox.next(digests) {
+                Ok(Parsed::Whole(frame)) => {
+                    let len = frame.len;
+                    session.handle(&frame)?;
+                    inbox.consume(len);
+                    whole = true;
+                }
+                Ok(Parsed::Needs(need)) => break need,
+                Err(error) => return Err(session.bad_frame(error)),
+            }
+        };
+        session.flush()?;
+        if whole {
+            heard = Instant::now();
+            pinged = None;
+        }
+        let timeout = if pinged.is_some() { patience } else { idle };
+        let received = inbox.fill(&connection.stream, need, timeout)?;
+        match received {
+            Received::Bytes if !inbox.is_partial() => continue,
+            Received::Bytes | Received::Nothing => {}
+            Received::End if connection.gate.is_closed() => return Err(End::Revoked),
+            Received::End => return Err(End::Closed),
+        }
+        // Reached with silence or with a PDU that has begun; only the latter can have come in time.
+        let now = Instant::now();
+        match pinged {
+            Some(since) if now.duration_since(since) >= patience => {
+                if received == Received::Nothing || !session.has_whole(inbox) {
+                    return Err(End::Silent);
+                }
+            }
+            None if now.duration_since(heard) >= idle && !session.has_whole(inbox) => {
+                session.ping()?;
+                session.rest();
+                pinged = Some(now);
+            }
+            Some(_) | None => {}
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! One socket: bytes in through a reusable buffer, bytes out in batches.
+//!
+//! [`Inbox`] receives as much as is there and yields whole PDUs that borrow from its buffer; its size
+//! is one largest PDU and a bit, so a peer cannot make it grow. [`Outbox`] collects answers until
+//! somebody flushes, so that a deep queue shares its system calls; large read data is sent with one
+//! gathering write from where it lies. Timeouts are those of the socket.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::pdu::frame::{self, Parsed};
+use crate::pdu::header;
+use crate::pdu::{Digests, FrameError, Header, Response};
+
+/// Room beyond one largest PDU, so that small commands arrive in bulk.
+const SPARE: usize = 64 << 10;
+
+/// Answers beyond this are sent without waiting for the end of the batch.
+const HIGH_WATER: usize = 256 << 10;
+
+/// What one receive brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Some bytes.
+    Bytes,
+    /// The peer has closed, or we have been told to end.
+    End,
+    /// Nothing within the timeout.
+    Nothing,
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub struct Inbox {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    max_data: usize,
+    timeout: Option<Duration>,
+}
+
+impl Inbox {
+    /// Takes data segments up to `max_data` bytes.
+    pub fn new(max_data: usize) -> Self {
+        let mut inbox = Self { buffer: Vec::new(), start: 0, end: 0, max_data, timeout: None };
+        inbox.grow(max_data);
+        inbox
+    }
+
+    /// From now on takes data segments up to `max_data` bytes. What was received stays.
+    pub fn grow(&mut self, max_data: usize) {
+        // Header, the longest additional segments, both digests.
+        let largest = header::LEN + 4 * 255 + 8 + max_data.next_multiple_of(4);
+        self.max_data = max_data;
+        if self.buffer.len() < largest + SPARE {
+            // Fresh zeroed memory is only backed by pages once a PDU needs them.
+            let mut buffer = vec![0; largest + SPARE];
+            buffer[..self.end].copy_from_slice(&self.buffer[..self.end]);
+            self.buffer = buffer;
+        }
+    }
+
+    /// The first PDU in the buffer.
+    pub fn next(&self, digests: Digests) -> Result<Parsed<'_>, FrameError> {
+        frame::next(&self.buffer[self.start..self.end], digests, self.max_data)
+    }
+
+    /// Done with so many bytes.
+    pub fn consume(&mut self, len: usize) {
+        self.start += len;
+        debug_assert!(self.start <= self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// A PDU has begun and not ended.
+    pub fn is_partial(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// One receive, after making room for a PDU of `need` bytes.
+    pub fn fill(
+        &mut self,
+        stream: &TcpStream,
+        need: usize,
+        timeout: Duration,
+    ) -> io::Result<Received> {
+        if self.timeout != Some(timeout) {
+            stream.set_read_timeout(Some(timeout))?;
+            self.timeout = Some(timeout);
+        }
+        if self.start + need > self.buffer.len() || self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        let mut stream = stream;
+        match stream.read(&mut self.buffer[self.end..]) {
+            Ok(0) => Ok(Received::End),
+            Ok(n) => {
+                self.end += n;
+                Ok(Received::Bytes)
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(Received::Nothing)
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => Ok(Received::Nothing),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The sending side.
+#[derive(Debug)]
+pub struct Outbox<'a> {
+    stream: &'a TcpStream,
+    bytes: Vec<u8>,
+    /// Digests of what is sent from now on.
+    pub digests: Digests,
+}
+
+impl<'a> Outbox<'a> {
+    /// Sends to `stream`, which drops a peer that takes nothing for `timeout`.
+    pub fn new(stream: &'a TcpStream, timeout: Duration) -> io::Result<Self> {
+        stream.set_write_timeout(Some(timeout))?;
+        Ok(Self { stream, bytes: Vec::new(), digests: Digests::default() })
+    }
+
+    /// Queues one PDU.
+    pub fn push(&mut self, response: &Response, data: &[u8]) {
+        frame::append(&mut self.bytes, response.encode(), data, self.digests);
+    }
+
+    /// Lets `produce` append data right behind a header that is filled in afterwards. `produce`
+    /// gets the buffer; `finish` gets the number of bytes appended and says how many of them to keep
+    /// and with which header, or `None` to take it all back.
+    pub fn push_in_place<T>(
+        &mut self,
+        produce: impl FnOnce(&mut Vec<u8>) -> T,
+        finish: impl FnOnce(&T, usize) -> Option<(Response, usize)>,
+    ) -> T {
+        let at = self.bytes.len();
+        frame::open(&mut self.bytes, Header([0; header::LEN]), 0, self.digests);
+        let data_at = self.bytes.len();
+        let made = produce(&mut self.bytes);
+        match finish(&made, self.bytes.len().saturating_sub(data_at)) {
+            Some((response, keep)) => {
+                self.bytes.truncate(data_at + keep);
+                let mut head = Vec::with_capacity(header::LEN + 4);
+                frame::open(&mut head, response.encode(), keep, self.digests);
+                self.bytes[at..data_at].copy_from_slice(&head);
+                let (rest, len) = frame::trailer(&self.bytes[data_at..], self.digests);
+                self.bytes.extend_from_slice(&rest[..len]);
+            }
+            None => self.bytes.truncate(at),
+        }
+        made
+    }
+
+    /// Sends what is queued and then these PDUs, whose data stays where it is.
+    pub fn send_gathered(&mut self, pdus: &[(Response, &[u8])]) -> io::Result<()> {
+        let digests = self.digests;
+        let mut heads = Vec::with_capacity(pdus.len() * (header::LEN + 4));
+        let mut cuts = Vec::with_capacity(pdus.len());
+        let mut trailers = Vec::with_capacity(pdus.len());
+        for (response, data) in pdus {
+            let from = heads.len();
+            frame::open(&mut heads, response.encode(), data.len(), digests);
+            cuts.push(from..heads.len());
+            trailers.push(frame::trailer(data, digests));
+        }
+        let mut slices = Vec::with_capacity(1 + pdus.len() * 3);
+        slices.push(IoSlice::new(&self.bytes));
+        for (((_, data), cut), (rest, len)) in pdus.iter().zip(cuts).zip(&trailers) {
+            slices.push(IoSlice::new(&heads[cut]));
+            slices.push(IoSlice::new(data));
+            slices.push(IoSlice::new(&rest[..*len]));
+        }
+        let mut left = &mut slices[..];
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            match self.stream.write_vectored(left) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) => IoSlice::advance_slices(&mut left, n),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// Sends what is queued, if it is much.
+    pub fn flush_if_full(&mut self) -> io::Result<()> {
+        if self.bytes.len() >= HIGH_WATER { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what is queued.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if !self.bytes.is_empty() {
+            self.stream.write_all(&self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+
+    /// Gives memory back; for quiet moments.
+    pub fn shrink(&mut self) {
+        self.bytes.shrink_to(4096);
+    }
+}
+
+/// Says goodbye so that the last answer arrives: closing with unread bytes would make the kernel
+/// throw away what is still on its way out. Bounded in time and bytes.
+pub fn farewell(stream: &TcpStream) {
+    const PATIENCE: Duration = Duration::from_millis(250);
+    const BYTES: usize = 1 << 20;
+    let deadline = Instant::now() + PATIENCE;
+    if stream.shutdown(std::net::Shutdown::Write).is_err() {
+        return;
+    }
+    let mut sink = [0; 4096];
+    let mut taken = 0;
+    let mut stream = stream;
+    while taken < BYTES {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            return;
+        }
+        match stream.read(&mut sink) {
+            Ok(0) | Err(_) => return,
+            Ok(n) => taken += n,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Orders to the target: idempotence, limits, shutdown.
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use osds_iscsi::scsi::Access;
+use osds_iscsi::{Limits, Target, TargetError};
+
+use crate::initiator::{Error, Options, Session};
+use crate::scene::{ALICE, BOB, DISK, PATIENCE, Scene, eventually, refused, unit};
+
+fn isid(n: u8) -> Options {
+    Options { isid: [0x80, 0, 0, 0, 0, n], ..Options::default() }
+}
+
+#[test]
+fn orders_may_be_repeated() {
+    let scene = Scene::new();
+    scene.target.export(DISK, Arc::clone(&scene.unit)).unwrap();
+    scene.target.grant(DISK, ALICE, Access::ReadWrite).unwrap();
+    let other = scene.target.grant(DISK, ALICE, Access::ReadOnly);
+    assert!(matches!(other, Err(TargetError::OtherAccess { present: Access::ReadWrite, .. })));
+    let another_unit = scene.target.export(DISK, unit(&scene.medium, 2));
+    assert!(matches!(another_unit, Err(TargetError::OtherUnit(_))));
+    let nowhere = scene.target.grant("iqn.x:nowhere", ALICE, Access::ReadOnly);
+    assert!(matches!(nowhere, Err(TargetError::NoSuchExport(_))));
+    assert!(matches!(scene.target.revoke("nonsense", ALICE), Err(TargetError::Name(_))));
+    for _ in 0..2 {
+        scene.target.revoke(DISK, ALICE).unwrap();
+        scene.target.revoke("iqn.x:nowhere", ALICE).unwrap();
+    }
+    scene.target.grant(DISK, ALICE, Access::ReadOnly).unwrap();
+    assert!(scene.login(ALICE).unwrap().is_write_protected().unwrap());
+    for _ in 0..2 {
+        scene.target.unexport(DISK).unwrap();
+    }
+    assert_eq!(refused(scene.login(ALICE)), (2, 3));
+    assert_eq!(scene.unit.nexuses(), 0);
+}
+
+#[test]
+fn facts_say_who_may_and_who_is() {
+    let scene = Scene::new();
+    let session = scene.login(BOB).unwrap();
+    let facts = scene.target.exports();
+    assert_eq!(facts.len(), 1);
+    assert_eq!(facts[0].iqn.as_str(), DISK);
+    let grants: Vec<_> = facts[0].grants.iter().map(|(n, a)| (n.as_str(), *a)).collect();
+    assert_eq!(grants, [(ALICE, Access::ReadWrite), (BOB, Access::ReadOnly)]);
+    let fact = &facts[0].sessions[0];
+    assert_eq!((fact.initiator.as_str(), fact.access), (BOB, Access::ReadOnly));
+    assert!(!fact.draining && fact.peer.ip().is_loopback());
+    session.logout().unwrap();
+    eventually("the session is gone", || scene.sessions() == 0);
+    assert_eq!(scene.unit.nexuses(), 0);
+}
+
+#[test]
+fn one_initiator_cannot_take_every_place() {
+    let limits = Limits { connections_per_initiator: 3, ..Limits::default() };
+    let scene = Scene::with(limits);
+    let sessions: Vec<_> = (0..3).map(|n| scene.login_with(ALICE, &isid(n)).unwrap()).collect();
+    assert_eq!(refused(scene.login_with(ALICE, &isid(9))), (3, 2));
+    assert!(scene.login(BOB).is_ok());
+    // Replacing a session of its own is still possible.
+    assert!(scene.login_with(ALICE, &isid(0)).is_ok());
+    drop(sessions);
+}
+
+#[test]
+fn connections_beyond_the_total_are_closed() {
+    let scene = Scene::with(Limits { connections_total: 2, ..Limits::default() });
+    let mut first = scene.login(ALICE).unwrap();
+    let _second = scene.login(BOB).unwrap();
+    let mut third = TcpStream::connect(scene.portal).unwrap();
+    third.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(third.read(&mut [0; 1]), Ok(0) | Err(_)));
+    assert!(first.read(0, 1).is_ok());
+    first.logout().unwrap();
+    eventually("there is room again", || scene.login(ALICE).is_ok());
+}
+
+#[test]
+fn shutdown_ends_everything_and_frees_the_port() {
+    let scene = Scene::new();
+    let mut session = scene.login(ALICE).unwrap();
+    let waiting = TcpStream::connect(scene.portal).unwrap();
+    for _ in 0..2 {
+        scene.target.shutdown().unwrap();
+    }
+    assert!(matches!(session.read(0, 1), Err(Error::ConnectionLost(_))));
+    assert!(matches!(scene.login(ALICE), Err(Error::ConnectionLost(_))));
+    assert_eq!(scene.unit.nexuses(), 0);
+    let again = Target::start(&[scene.portal], Limits::default()).unwrap();
+    again.export(DISK, Arc::clone(&scene.unit)).unwrap();
+    again.grant(DISK, ALICE, Access::ReadWrite).unwrap();
+    assert!(Session::login(scene.portal, ALICE, DISK).is_ok());
+    let refused = scene.target.grant(DISK, ALICE, Access::ReadWrite);
+    assert!(matches!(refused, Err(TargetError::ShutDown)));
+    drop(waiting);
+}

@@ -1,0 +1,16 @@
+//! The target over real sockets, driven by the built-in initiator.
+//!
+//! The initiator is compiled in from its own folder rather than depended on: this crate knows
+//! nobody, and a dependency of its tests on the test kit would be a circle.
+
+#[path = "../../../testkit/src/initiator/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the initiator offers more than these tests use")]
+mod initiator;
+
+mod data;
+mod hostile;
+mod lifetime;
+mod login;
+mod revoke;
+mod scene;
+mod tasks;
