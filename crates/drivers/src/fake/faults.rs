@@ -39,7 +39,7 @@ pub enum Op {
     Unexport,
     /// `TargetDriver::resized`.
     Resized,
-    /// `TargetDriver::exports`.
+    /// `TargetDriver::exports` and `export_of`.
     Exports,
 }
 

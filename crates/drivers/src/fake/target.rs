@@ -122,6 +122,16 @@ impl FakeTarget {
     }
 }
 
+impl FakeExport {
+    fn facts(&self, volume: VolumeId) -> ExportFacts {
+        let host = |(host, grant): (&HostId, &Grant)| {
+            let grant = grant.clone();
+            (*host, HostFacts { grant, connection: connection(volume) })
+        };
+        ExportFacts { size: self.size, hosts: self.hosts.iter().map(host).collect() }
+    }
+}
+
 fn admit(
     exports: &BTreeMap<VolumeId, FakeExport>,
     host: HostId,
@@ -233,17 +243,13 @@ impl TargetDriver for FakeTarget {
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
-        let read_back = || {
-            let facts = |(volume, export): (&VolumeId, &FakeExport)| {
-                let host = |(host, grant): (&HostId, &Grant)| {
-                    let grant = grant.clone();
-                    (*host, HostFacts { grant, connection: connection(*volume) })
-                };
-                let hosts = export.hosts.iter().map(host).collect();
-                (*volume, ExportFacts { size: export.size, hosts })
-            };
-            Ok(self.exports().iter().map(facts).collect())
-        };
+        let read_back =
+            || Ok(self.exports().iter().map(|(id, export)| (*id, export.facts(*id))).collect());
+        self.faults.call(Op::Exports, read_back).await
+    }
+
+    async fn export_of(&self, volume: VolumeId) -> Result<Option<ExportFacts>, DriverError> {
+        let read_back = || Ok(self.exports().get(&volume).map(|export| export.facts(volume)));
         self.faults.call(Op::Exports, read_back).await
     }
 }

@@ -1,0 +1,239 @@
+//! The drivers under test, and what a test must be able to do beside them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use osds_drivers::config::FileConfig;
+use osds_drivers::fake::{Denied, FakeStorage, FakeTarget};
+use osds_drivers::storage::file::FileStorage;
+use osds_drivers::{
+    BlockSource, DriverError, ExportFacts, StorageDriver, TargetCapabilities, TargetDriver,
+};
+use osds_model::{AttachMode, Capacity, Connection, Grant, HostId, Initiator, VolumeId};
+use tempfile::TempDir;
+
+use crate::target::Refused;
+use crate::{storage, target};
+
+/// Storage in memory.
+pub struct FakeStorageBench(FakeStorage);
+
+impl FakeStorageBench {
+    pub fn new() -> Self {
+        Self(FakeStorage::with_pool("p", Capacity::from_bytes(64 << 20)))
+    }
+}
+
+impl storage::Bench for FakeStorageBench {
+    fn driver(&self) -> Arc<dyn StorageDriver> {
+        Arc::new(self.0.clone())
+    }
+
+    fn pool(&self) -> &str {
+        "p"
+    }
+
+    fn plant(&self, name: &str) {
+        self.0.add_foreign("p", name, Capacity::from_bytes(1));
+    }
+
+    fn cut_short(&self, _: VolumeId) -> bool {
+        false
+    }
+}
+
+/// Sparse files.
+pub struct FileStorageBench(TempDir);
+
+impl FileStorageBench {
+    pub fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join("p").join(name)
+    }
+}
+
+impl storage::Bench for FileStorageBench {
+    fn driver(&self) -> Arc<dyn StorageDriver> {
+        let yaml = "{baseDir: ., pool: {p: {capacity: 64MiB}}}";
+        let file = self.0.path().join("file.yaml");
+        Arc::new(FileStorage::new(FileConfig::parse(&file, yaml).unwrap().config))
+    }
+
+    fn pool(&self) -> &str {
+        "p"
+    }
+
+    fn plant(&self, name: &str) {
+        std::fs::write(self.path(name), "x").unwrap();
+    }
+
+    fn cut_short(&self, volume: VolumeId) -> bool {
+        let path = self.path(&format!("volume-{volume}.img"));
+        std::fs::File::options().write(true).open(path).unwrap().set_len(512).unwrap();
+        true
+    }
+}
+
+/// The target in memory: its data plane goes by host, so names are looked up.
+#[derive(Clone)]
+pub struct FakeTargetBench(FakeTarget);
+
+impl FakeTargetBench {
+    pub fn new() -> Self {
+        Self(FakeTarget::default())
+    }
+
+    pub fn plain() -> Self {
+        Self(FakeTarget::without_read_only_per_host())
+    }
+}
+
+fn who(initiator: &Initiator) -> HostId {
+    let hosts = [target::A, target::B, target::C];
+    hosts.into_iter().find(|host| target::initiator(*host) == *initiator).unwrap()
+}
+
+fn which(way: &Connection) -> VolumeId {
+    let Connection::Iscsi { iqn, .. } = way;
+    iqn.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+fn refused(denied: Denied) -> Refused {
+    match denied {
+        Denied::NotGranted => Refused::Out,
+        Denied::WriteProtected | Denied::OutOfRange | Denied::Medium => Refused::Command,
+    }
+}
+
+#[async_trait]
+impl target::Bench for FakeTargetBench {
+    fn driver(&self) -> Arc<dyn TargetDriver> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn write(
+        &self,
+        host: &Initiator,
+        way: &Connection,
+        at: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refused> {
+        self.0.write_as(who(host), which(way), at, bytes).map_err(refused)
+    }
+
+    async fn read(
+        &self,
+        host: &Initiator,
+        way: &Connection,
+        at: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), Refused> {
+        self.0.read_as(who(host), which(way), at, bytes).map_err(refused)
+    }
+}
+
+/// What a lying target does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// It says read-only and lets everybody write.
+    WritesForAll,
+    /// It says revoked and revokes nobody.
+    NeverRevokes,
+}
+
+/// A target that lies.
+#[derive(Clone)]
+pub struct LyingTargetBench {
+    honest: FakeTargetBench,
+    lie: Lie,
+}
+
+impl LyingTargetBench {
+    pub fn new(lie: Lie) -> Self {
+        Self { honest: FakeTargetBench::new(), lie }
+    }
+}
+
+#[async_trait]
+impl target::Bench for LyingTargetBench {
+    fn driver(&self) -> Arc<dyn TargetDriver> {
+        Arc::new(LyingTarget { honest: self.honest.0.clone(), lie: self.lie })
+    }
+
+    async fn write(
+        &self,
+        host: &Initiator,
+        way: &Connection,
+        at: u64,
+        bytes: &[u8],
+    ) -> Result<(), Refused> {
+        self.honest.write(host, way, at, bytes).await
+    }
+
+    async fn read(
+        &self,
+        host: &Initiator,
+        way: &Connection,
+        at: u64,
+        bytes: &mut [u8],
+    ) -> Result<(), Refused> {
+        self.honest.read(host, way, at, bytes).await
+    }
+}
+
+struct LyingTarget {
+    honest: FakeTarget,
+    lie: Lie,
+}
+
+#[async_trait]
+impl TargetDriver for LyingTarget {
+    fn name(&self) -> &'static str {
+        "lying"
+    }
+
+    fn capabilities(&self) -> TargetCapabilities {
+        self.honest.capabilities()
+    }
+
+    async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
+        self.honest.export(volume, source).await
+    }
+
+    async fn grant(
+        &self,
+        volume: VolumeId,
+        host: HostId,
+        grant: &Grant,
+    ) -> Result<Connection, DriverError> {
+        let mut grant = grant.clone();
+        if self.lie == Lie::WritesForAll {
+            grant.mode = AttachMode::ReadWrite;
+        }
+        self.honest.grant(volume, host, &grant).await
+    }
+
+    async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
+        match self.lie {
+            Lie::NeverRevokes => Ok(()),
+            Lie::WritesForAll => self.honest.revoke(volume, host).await,
+        }
+    }
+
+    async fn unexport(&self, volume: VolumeId) -> Result<(), DriverError> {
+        self.honest.unexport(volume).await
+    }
+
+    async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
+        self.honest.resized(volume, size).await
+    }
+
+    async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
+        self.honest.exports().await
+    }
+}

@@ -1,0 +1,186 @@
+//! What every storage driver promises.
+
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use osds_drivers::{EntryName, StorageDriver, VolumeFacts};
+use osds_model::{Capacity, FaultKind, VolumeId};
+
+const A: VolumeId = VolumeId::from_u128(0xA);
+const B: VolumeId = VolumeId::from_u128(0xB);
+const MIB: u64 = 1 << 20;
+
+/// A backend under test, with one empty pool of 64 MiB.
+pub trait Bench: Send + Sync {
+    /// A driver on the backend; the second one is the first after a restart.
+    fn driver(&self) -> Arc<dyn StorageDriver>;
+    /// The pool's name.
+    fn pool(&self) -> &str;
+    /// Puts something into the pool that is no volume of ours.
+    fn plant(&self, name: &str);
+    /// Makes a volume as short as an interrupted create might leave it; false where a volume of
+    /// this backend is never seen half-made.
+    fn cut_short(&self, volume: VolumeId) -> bool;
+}
+
+fn mib(count: u64) -> Capacity {
+    Capacity::from_bytes(count * MIB)
+}
+
+async fn bytes(driver: &dyn StorageDriver, pool: &str, volume: VolumeId) -> Vec<u8> {
+    let source = driver.open(pool, volume).await.unwrap();
+    let mut bytes = vec![0xEE; usize::try_from(source.size.bytes()).unwrap()];
+    source.file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+async fn write(driver: &dyn StorageDriver, pool: &str, volume: VolumeId, at: u64, text: &[u8]) {
+    driver.open(pool, volume).await.unwrap().file.write_all_at(text, at).unwrap();
+}
+
+async fn listed(driver: &dyn StorageDriver, pool: &str) -> Vec<(EntryName, u64)> {
+    let entries = driver.list(pool).await.unwrap();
+    entries.into_iter().map(|entry| (entry.name, entry.size.bytes())).collect()
+}
+
+pub async fn a_new_volume_is_zeros_of_the_size_asked_for(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    assert_eq!(driver.find(pool, A).await.unwrap(), None);
+    let facts = driver.create(pool, A, mib(3)).await.unwrap();
+    assert_eq!(facts, VolumeFacts { size: mib(3) });
+    assert_eq!(driver.find(pool, A).await.unwrap(), Some(facts));
+    let source = driver.open(pool, A).await.unwrap();
+    assert_eq!(source.size, mib(3));
+    assert!(bytes(&*driver, pool, A).await.iter().all(|byte| *byte == 0));
+    // Two handles are two ways to the same blocks.
+    write(&*driver, pool, A, MIB, b"seen").await;
+    let mut seen = [0; 4];
+    source.file.read_exact_at(&mut seen, MIB).unwrap();
+    assert_eq!(&seen, b"seen");
+    assert_eq!(listed(&*driver, pool).await, [(EntryName::Volume(A), 3 * MIB)]);
+}
+
+pub async fn the_second_create_is_boring(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(2)).await.unwrap();
+    write(&*driver, pool, A, 5, b"kept").await;
+    for size in [2, 1] {
+        assert_eq!(driver.create(pool, A, mib(size)).await.unwrap().size, mib(2));
+    }
+    assert_eq!(driver.create(pool, A, mib(3)).await.unwrap().size, mib(3));
+    let bytes = bytes(&*driver, pool, A).await;
+    assert_eq!((bytes.len() as u64, &bytes[5..9]), (3 * MIB, &b"kept"[..]));
+    assert_eq!(listed(&*driver, pool).await.len(), 1);
+}
+
+pub async fn a_shorter_leftover_is_finished(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(2)).await.unwrap();
+    if bench.cut_short(A) {
+        assert_eq!(driver.create(pool, A, mib(2)).await.unwrap().size, mib(2));
+        assert_eq!(bytes(&*driver, pool, A).await.len() as u64, 2 * MIB);
+    }
+}
+
+pub async fn extend_grows_and_never_shrinks(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(1)).await.unwrap();
+    write(&*driver, pool, A, MIB - 4, b"tail").await;
+    for size in [4, 4, 1] {
+        assert_eq!(driver.extend(pool, A, mib(size)).await.unwrap().size, mib(4));
+        assert_eq!(driver.find(pool, A).await.unwrap().unwrap().size, mib(4));
+    }
+    let bytes = bytes(&*driver, pool, A).await;
+    let end = usize::try_from(MIB).unwrap();
+    assert_eq!(&bytes[end - 4..end], b"tail");
+    assert!(bytes[end..].iter().all(|byte| *byte == 0));
+    let error = driver.extend(pool, A, mib(65)).await.unwrap_err();
+    assert_eq!(error.kind, FaultKind::NoSpace, "{}", error.chain());
+    assert_eq!(driver.find(pool, A).await.unwrap().unwrap().size, mib(4));
+    assert_eq!(driver.create(pool, B, mib(65)).await.unwrap_err().kind, FaultKind::NoSpace);
+    assert_eq!(driver.find(pool, B).await.unwrap(), None);
+}
+
+pub async fn delete_is_for_good(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(1)).await.unwrap();
+    driver.create(pool, B, mib(1)).await.unwrap();
+    for _ in 0..2 {
+        driver.delete(pool, A).await.unwrap();
+        assert_eq!(driver.find(pool, A).await.unwrap(), None);
+        assert_eq!(listed(&*driver, pool).await, [(EntryName::Volume(B), MIB)]);
+    }
+}
+
+pub async fn a_new_volume_shows_nothing_of_an_old_one(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    let pattern = vec![0xA5; usize::try_from(4 * MIB).unwrap()];
+    for volume in [A, A, B] {
+        driver.create(pool, volume, mib(4)).await.unwrap();
+        assert!(bytes(&*driver, pool, volume).await.iter().all(|byte| *byte == 0));
+        write(&*driver, pool, volume, 0, &pattern).await;
+        driver.open(pool, volume).await.unwrap().file.sync_all().unwrap();
+        driver.delete(pool, volume).await.unwrap();
+    }
+}
+
+pub async fn what_is_missing_is_gone_and_what_cannot_be_asked_is_an_error(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    assert_eq!(driver.open(pool, A).await.unwrap_err().kind, FaultKind::Gone);
+    assert_eq!(driver.extend(pool, A, mib(1)).await.unwrap_err().kind, FaultKind::Gone);
+    // A pool nobody knows is not a pool without volumes.
+    for error in [
+        driver.find("nosuch", A).await.map(|_| ()).unwrap_err(),
+        driver.create("nosuch", A, mib(1)).await.map(|_| ()).unwrap_err(),
+        driver.delete("nosuch", A).await.unwrap_err(),
+        driver.list("nosuch").await.map(|_| ()).unwrap_err(),
+    ] {
+        assert_eq!(error.kind, FaultKind::Broken);
+        assert!(error.chain().contains("nosuch"), "{}", error.chain());
+    }
+}
+
+pub async fn everything_is_there_after_a_restart(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(2)).await.unwrap();
+    write(&*driver, pool, A, 9, b"kept").await;
+    drop(driver);
+    let driver = bench.driver();
+    assert_eq!(driver.find(pool, A).await.unwrap().unwrap().size, mib(2));
+    assert_eq!(&bytes(&*driver, pool, A).await[9..13], b"kept");
+}
+
+pub async fn what_is_not_ours_is_listed_and_left_alone(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    bench.plant("somebody-elses");
+    driver.create(pool, A, mib(1)).await.unwrap();
+    driver.delete(pool, A).await.unwrap();
+    let names: Vec<_> = listed(&*driver, pool).await.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, [EntryName::Foreign("somebody-elses".to_owned())]);
+}
+
+pub async fn calls_at_once_end_in_one_volume(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    let calls = (1..=16).map(|number| {
+        let (driver, pool) = (driver.clone(), pool.to_owned());
+        tokio::spawn(async move {
+            let volume = if number % 2 == 0 { A } else { B };
+            driver.create(&pool, volume, mib(number)).await
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    let expected = [(EntryName::Volume(A), 16 * MIB), (EntryName::Volume(B), 15 * MIB)];
+    assert_eq!(listed(&*driver, pool).await, expected);
+}
+
+pub async fn pools_are_reported_by_name(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    let reports = driver.pools().await;
+    let [report] = &reports[..] else { panic!("{reports:?}") };
+    assert_eq!(report.name, pool);
+    let spec = report.spec.as_ref().unwrap();
+    assert_eq!((spec.name.as_str(), spec.total), (pool, mib(64)));
+    assert!(spec.usable <= spec.total);
+}
