@@ -4,6 +4,8 @@
 //! initiator names that were given. Nobody else gets in. The promise everything rests on: when
 //! [`TargetDriver::revoke`] has returned, no command of that host reaches the blocks any more.
 
+pub mod embedded;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

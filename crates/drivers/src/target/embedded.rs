@@ -1,0 +1,328 @@
+//! Our own iSCSI target, inside this process: one target name per volume, the volume at LUN 1.
+//!
+//! The iSCSI crate knows initiators; OpenSDS knows hosts. This driver keeps which initiators a
+//! host was granted by, and derives everything else from the target itself: a host counts as
+//! served while one of its initiators may log in *or* still has a session, so a revoke that could
+//! not be finished can never look finished.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
+use osds_iscsi::{ExportFacts as TargetFacts, Limits, Target, TargetError};
+use osds_model::host::Protocol;
+use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Initiator, VolumeId};
+
+use crate::{BlockSource, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver};
+
+/// The volume's logical unit number. Not 0: the original's connector refuses it.
+const LUN: u32 = 1;
+
+/// How the target is reached.
+#[derive(Clone, Debug)]
+pub struct EmbeddedSettings {
+    /// Where it listens; port 0 picks a free one.
+    pub listen: Vec<SocketAddr>,
+    /// What hosts are told to connect to, as `address:port`; where it listens when empty.
+    pub advertise: Vec<String>,
+    /// Target names are this, a colon and the volume's id.
+    pub iqn_prefix: String,
+    /// Bounds on sessions and memory.
+    pub limits: Limits,
+}
+
+/// The original's prefix, so that scripts which match it go on.
+pub const IQN_PREFIX: &str = "iqn.2017-10.io.opensds";
+
+/// Our own iSCSI target. Cheap to clone.
+#[derive(Clone)]
+pub struct EmbeddedTarget {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    target: Target,
+    portals: Vec<String>,
+    iqn_prefix: String,
+    exports: Mutex<HashMap<VolumeId, Export>>,
+}
+
+struct Export {
+    unit: Arc<LogicalUnit>,
+    size: Capacity,
+    /// What each host was granted; goes only when the target has put the host out.
+    hosts: BTreeMap<HostId, Grant>,
+}
+
+impl EmbeddedTarget {
+    /// Starts listening. Nothing is exported yet.
+    ///
+    /// # Errors
+    /// An address cannot be listened on.
+    pub fn start(settings: EmbeddedSettings) -> Result<Self, DriverError> {
+        let EmbeddedSettings { listen, advertise, iqn_prefix, limits } = settings;
+        let target = Target::start(&listen, limits).map_err(|error| {
+            let addresses: Vec<_> = listen.iter().map(ToString::to_string).collect();
+            DriverError::from_io(
+                format!(
+                    "listening for iSCSI on {}; choose another address under [iscsi] in osds.toml",
+                    addresses.join(", ")
+                ),
+                error,
+            )
+        })?;
+        let portals = if advertise.is_empty() {
+            target.portals().iter().map(ToString::to_string).collect()
+        } else {
+            advertise
+        };
+        let exports = Mutex::default();
+        Ok(Self { inner: Arc::new(Inner { target, portals, iqn_prefix, exports }) })
+    }
+
+    /// Where it really listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.inner.target.portals()
+    }
+
+    /// Ends every session and stops listening.
+    ///
+    /// # Errors
+    /// A command was still running at the deadline.
+    pub async fn shutdown(&self) -> Result<(), DriverError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.target.shutdown().map_err(failed("shutting the target down"))).await
+    }
+}
+
+impl Inner {
+    fn iqn(&self, volume: VolumeId) -> String {
+        format!("{}:{volume}", self.iqn_prefix)
+    }
+
+    fn connection(&self, volume: VolumeId) -> Connection {
+        Connection::Iscsi { iqn: self.iqn(volume), portals: self.portals.clone(), lun: LUN }
+    }
+
+    fn exports(&self) -> MutexGuard<'_, HashMap<VolumeId, Export>> {
+        self.exports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
+        let iqn = self.iqn(volume);
+        let doing = || format!("exporting {} as {iqn}", source.path.display());
+        let mut exports = self.exports();
+        let unit = match exports.get(&volume) {
+            Some(export) => Arc::clone(&export.unit),
+            None => {
+                let backend = Box::new(FileBackend::new(source.file));
+                let unit = LogicalUnit::new(backend, identity(volume))
+                    .map_err(|error| DriverError::from_io(doing(), error))?;
+                Arc::new(unit)
+            }
+        };
+        // Also when it is exported already: somebody may have taken it away from the target.
+        self.target.export(&iqn, Arc::clone(&unit)).map_err(failed(doing()))?;
+        exports.entry(volume).or_insert(Export { unit, size: source.size, hosts: BTreeMap::new() });
+        Ok(())
+    }
+
+    fn grant(&self, volume: VolumeId, host: HostId, grant: &Grant) -> Result<(), DriverError> {
+        let doing = || format!("letting host {host} in to volume {volume} as {}", grant.mode);
+        let mut exports = self.exports();
+        let export = exports
+            .get_mut(&volume)
+            .ok_or_else(|| DriverError::new(FaultKind::Gone, doing()).because("not exported"))?;
+        let names = names(grant);
+        if names.is_empty() {
+            let kind = FaultKind::NotSupported;
+            return Err(DriverError::new(kind, doing()).because("the host has no iSCSI initiator"));
+        }
+        if export.hosts.get(&host).is_some_and(|held| held != grant) {
+            let error = DriverError::new(FaultKind::InUse, doing());
+            return Err(error.because("it is let in by another grant; revoke that first"));
+        }
+        let shared = export.hosts.iter().find(|(other, held)| {
+            **other != host && held.initiators.iter().any(|i| grant.initiators.contains(i))
+        });
+        if let Some((other, _)) = shared {
+            let error = DriverError::new(FaultKind::InUse, doing());
+            return Err(error.because(format!("host {other} has the same initiator")));
+        }
+        // On record before the first name is let in: a half-made grant must be taken back whole.
+        export.hosts.insert(host, grant.clone());
+        for name in names {
+            self.target
+                .grant(&self.iqn(volume), name, access(grant.mode))
+                .map_err(failed(doing()))?;
+        }
+        Ok(())
+    }
+
+    fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
+        // Not under the lock: this waits for the host's commands.
+        let grant = self.exports().get(&volume).and_then(|e| e.hosts.get(&host).cloned());
+        let Some(grant) = grant else { return Ok(()) };
+        for name in names(&grant) {
+            let doing = format!("putting host {host} ({name}) out of volume {volume}");
+            self.target.revoke(&self.iqn(volume), name).map_err(failed(doing))?;
+        }
+        if let Some(export) = self.exports().get_mut(&volume) {
+            export.hosts.remove(&host);
+        }
+        Ok(())
+    }
+
+    fn unexport(&self, volume: VolumeId) -> Result<(), DriverError> {
+        let doing = format!("taking the export of volume {volume} away");
+        self.target.unexport(&self.iqn(volume)).map_err(failed(doing))?;
+        self.exports().remove(&volume);
+        Ok(())
+    }
+
+    fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
+        if let Some(export) = self.exports().get_mut(&volume) {
+            let doing = || format!("telling the hosts of volume {volume} its new size {size}");
+            export.unit.capacity_changed().map_err(|e| DriverError::from_io(doing(), e))?;
+            export.size = size;
+        }
+        Ok(())
+    }
+
+    fn facts(&self, volume: VolumeId, export: &Export, seen: &TargetFacts) -> ExportFacts {
+        let is_in = |initiator: &Initiator, mode: AttachMode| {
+            let name = initiator.port_name.to_ascii_lowercase();
+            let granted = seen.grants.iter().find(|(n, _)| n.as_str() == name).map(|(_, a)| *a);
+            granted == Some(access(mode))
+                || seen.sessions.iter().any(|s| s.initiator.as_str() == name)
+        };
+        let served = |(host, grant): (&HostId, &Grant)| {
+            // Only the names that are really in, so that half a grant is seen to differ from one.
+            let initiators: Vec<Initiator> =
+                grant.initiators.iter().filter(|i| is_in(i, grant.mode)).cloned().collect();
+            let grant = Grant { mode: grant.mode, initiators };
+            let connection = self.connection(volume);
+            (!grant.initiators.is_empty()).then_some((*host, HostFacts { grant, connection }))
+        };
+        ExportFacts { size: export.size, hosts: export.hosts.iter().filter_map(served).collect() }
+    }
+}
+
+#[async_trait]
+impl TargetDriver for EmbeddedTarget {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+
+    fn capabilities(&self) -> TargetCapabilities {
+        TargetCapabilities {
+            protocol: Protocol::Iscsi,
+            read_only_per_host: true,
+            persistent_reservations: false,
+        }
+    }
+
+    async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
+        self.inner.export(volume, source)
+    }
+
+    async fn grant(
+        &self,
+        volume: VolumeId,
+        host: HostId,
+        grant: &Grant,
+    ) -> Result<Connection, DriverError> {
+        self.inner.grant(volume, host, grant)?;
+        Ok(self.inner.connection(volume))
+    }
+
+    async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.revoke(volume, host)).await
+    }
+
+    async fn unexport(&self, volume: VolumeId) -> Result<(), DriverError> {
+        if !self.inner.exports().contains_key(&volume) {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.unexport(volume)).await
+    }
+
+    async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
+        self.inner.resized(volume, size)
+    }
+
+    async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
+        let seen: HashMap<String, TargetFacts> = self
+            .inner
+            .target
+            .exports()
+            .into_iter()
+            .map(|facts| (facts.iqn.as_str().to_owned(), facts))
+            .collect();
+        let exports = self.inner.exports();
+        let known = exports.iter().filter_map(|(volume, export)| {
+            let seen = seen.get(&self.inner.iqn(*volume))?;
+            Some((*volume, self.inner.facts(*volume, export, seen)))
+        });
+        Ok(known.collect())
+    }
+
+    async fn export_of(&self, volume: VolumeId) -> Result<Option<ExportFacts>, DriverError> {
+        let exports = self.inner.exports();
+        let Some(export) = exports.get(&volume) else { return Ok(None) };
+        let seen = self.inner.target.export_of(&self.inner.iqn(volume));
+        Ok(seen.map(|seen| self.inner.facts(volume, export, &seen)))
+    }
+}
+
+/// What hosts see of the volume: the same from every path, for ever, and of no other volume. The
+/// name is NAA format 6 (SPC-4, 7.8.6.6.4): the volume's id with its first digit made a 6.
+fn identity(volume: VolumeId) -> Identity {
+    let mut naa = *volume.0.as_bytes();
+    naa[0] = 0x60 | (naa[0] & 0x0f);
+    Identity {
+        naa,
+        serial: volume.to_string(),
+        vendor: "OSDS".to_owned(),
+        product: "Volume".to_owned(),
+        revision: "1".to_owned(),
+    }
+}
+
+fn names(grant: &Grant) -> Vec<&str> {
+    let iscsi = grant.initiators.iter().filter(|i| i.protocol == Protocol::Iscsi);
+    iscsi.map(|i| i.port_name.as_str()).collect()
+}
+
+fn access(mode: AttachMode) -> Access {
+    match mode {
+        AttachMode::ReadOnly => Access::ReadOnly,
+        AttachMode::ReadWrite => Access::ReadWrite,
+    }
+}
+
+fn failed(doing: impl Into<String>) -> impl FnOnce(TargetError) -> DriverError {
+    move |error| {
+        let kind = match &error {
+            TargetError::StillDraining { .. } | TargetError::ShutDown => FaultKind::Temporary,
+            TargetError::OtherAccess { .. } => FaultKind::InUse,
+            TargetError::NoSuchExport(_) => FaultKind::Gone,
+            TargetError::Name(_) | TargetError::OtherUnit(_) => FaultKind::Broken,
+        };
+        DriverError::new(kind, doing).because(error)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
+) -> Result<T, DriverError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
