@@ -181,7 +181,9 @@ impl Controller {
     ) -> Result<Attached, Error> {
         let now = self.clock.now();
         let edited = decide(self.store.as_ref(), |view| {
-            let (volume, host) = find(view, caller, id)?;
+            let (volume, host) = find(view, caller, id).map_err(|_| {
+                Error::NotFound(format!("update volume attachment failed: {}", unknown(caller, id)))
+            })?;
             let mut next = Volume::clone(volume);
             if let Some(held) = next.state.attachments.get_mut(&host)
                 && let Some(mountpoint) = &update.mountpoint
@@ -307,12 +309,16 @@ fn find<'a>(
 }
 
 fn not_found(caller: &Caller, id: &str) -> Error {
-    let why = if caller.admin {
+    Error::NotFound(format!("volume attachment {id} not found: {}", unknown(caller, id)))
+}
+
+/// The original's words for an attachment that is not there.
+fn unknown(caller: &Caller, id: &str) -> String {
+    if caller.admin {
         format!("specified volume attachment({id}) can't find")
     } else {
         "Wrong resource uuid provided!".to_owned()
-    };
-    Error::NotFound(format!("volume attachment {id} not found: {why}"))
+    }
 }
 
 fn access_protocol(pool: Option<&Versioned<Pool>>, protocol: Protocol) -> String {

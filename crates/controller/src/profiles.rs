@@ -196,7 +196,8 @@ impl Controller {
         let failed = |why: String| Error::Invalid(format!("{doing}{why}"));
         let now = self.clock.now();
         let edited = decide(self.store.as_ref(), |view| {
-            let old = find(view, id)?;
+            let old = find(view, id)
+                .map_err(|_| Error::NotFound(format!("{doing}Wrong resource uuid provided!")))?;
             let mut new = Profile::clone(old);
             edit(&mut new);
             if new == **old {

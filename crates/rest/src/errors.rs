@@ -1,0 +1,156 @@
+//! Which answer has which HTTP status: the only place that knows.
+//!
+//! The original knows 400, 404 and 500. Two of its habits are kept: what its validator refuses is
+//! `text/plain` (with the same JSON in it), and whatever a rule refuses is 400, not 409. Changed:
+//! a missing thing is 404 in updates too (500 there); a record store that cannot be reached is 503
+//! with `Retry-After`, for that is what a client can act on; a path without a route is 404 with an
+//! error body (an HTML page there).
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use osds_controller::Error;
+use osds_rest_api::{BadBody, BadParameter, ErrorBody, json};
+use tracing::error;
+
+/// It is done.
+pub(crate) const OK: StatusCode = StatusCode::OK;
+/// It is wished for, and will be done.
+pub(crate) const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
+
+const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
+const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
+const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+const NOT_YET: StatusCode = StatusCode::NOT_IMPLEMENTED;
+const LATER: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+
+/// Success and errors of a handler.
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+/// What the original's validator says.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// Why there is no better answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The use-case says no.
+    Controller(Error),
+    /// The body is not as it has to be.
+    Body(BadBody),
+    /// The body is larger than this many bytes.
+    TooLarge(usize),
+    /// The body did not come, or not in time.
+    Unread,
+    /// A query parameter is not as it has to be.
+    Parameter(BadParameter),
+    /// There is no such version of the API.
+    NoSuchVersion(String),
+    /// There is no such route, or not with this method.
+    NoRoute,
+    /// A thing of a kind of which there are none yet; in the original's words.
+    NoneYet(String),
+    /// The original can do this, we cannot yet.
+    NotYet(&'static str),
+    /// It took too long.
+    TooSlow,
+    /// A bug of ours.
+    Panicked,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Controller(error)
+    }
+}
+
+impl From<BadBody> for Failure {
+    fn from(bad: BadBody) -> Self {
+        Self::Body(bad)
+    }
+}
+
+impl From<BadParameter> for Failure {
+    fn from(bad: BadParameter) -> Self {
+        Self::Parameter(bad)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Controller(error) => of_controller(&error),
+            Self::Body(bad) => plain(&bad.to_string()),
+            Self::TooLarge(most) => plain(&format!("request body is larger than {most} bytes")),
+            Self::Unread => plain("request body did not arrive in time"),
+            Self::Parameter(bad) => plain(&bad.to_string()),
+            Self::NoSuchVersion(version) => {
+                said(NOT_FOUND, JSON, &format!("can't find the version: {version}"))
+            }
+            Self::NoRoute => said(NOT_FOUND, JSON, "there is no such route, or not by this method"),
+            Self::NoneYet(words) => said(NOT_FOUND, JSON, &words),
+            Self::NotYet(what) => said(NOT_YET, JSON, &format!("{what} are not supported yet")),
+            Self::TooSlow => later("the request took too long; look whether it was done"),
+            Self::Panicked => said(BROKEN, JSON, "internal error; the server's log says more"),
+        }
+    }
+}
+
+/// One arm for each way in which a use-case can fail.
+fn of_controller(error: &Error) -> Response {
+    match error {
+        Error::NotFound(words) => said(NOT_FOUND, JSON, words),
+        Error::Invalid(words) => said(BAD_REQUEST, JSON, words),
+        Error::Refused { .. } => said(BAD_REQUEST, JSON, &error.to_string()),
+        // Messages of the store name files: they are for the log, not for users.
+        Error::Store(store) if store.retryable() => {
+            error!(error = chain(store), "the records could not be used");
+            later("the records cannot be written at the moment; try again")
+        }
+        Error::Store(store) => {
+            error!(error = chain(store), "the records are damaged");
+            said(BROKEN, JSON, "the records are damaged; the server's log says more")
+        }
+    }
+}
+
+fn plain(words: &str) -> Response {
+    said(BAD_REQUEST, TEXT, words)
+}
+
+fn later(words: &str) -> Response {
+    let mut response = said(LATER, JSON, words);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn said(status: StatusCode, content_type: HeaderValue, words: &str) -> Response {
+    let body = ErrorBody { code: status.as_u16(), message: words.into() };
+    let mut response = Response::new(Body::from(json::write(&body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_may_recover_is_503_and_names_no_file() {
+        let response = later("x");
+        assert_eq!(response.status().as_u16(), 503);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(Failure::Panicked.into_response().status().as_u16(), 500);
+        assert_eq!(Failure::NotYet("snapshots").into_response().status().as_u16(), 501);
+    }
+}

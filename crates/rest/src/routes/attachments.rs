@@ -1,0 +1,210 @@
+//! Attachments: which host has which volume. Attaching again what a host has already gives the
+//! attachment it has; an attachment that is gone is 404, also when it is deleted again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::Response;
+use osds_controller::{
+    Attached, AttachmentUpdate, HostRef, NewAttachment, NewHost, attachment_status,
+};
+use osds_model::host::Protocol;
+use osds_model::{AttachmentId, Initiator};
+use osds_rest_api::request::HostInfo;
+use osds_rest_api::{AttachmentView, ErrorBody, json, request, url};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::list_query;
+use crate::auth::Scope;
+use crate::body::Sent;
+use crate::errors::Failure;
+use crate::prefer::Prefer;
+use crate::{App, answer};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update, delete))
+}
+
+/// Asks for a host to have a volume.
+#[utoipa::path(
+    post, path = "/v1beta/{tenantId}/block/attachments", tag = "attachments",
+    params(
+        ("tenantId" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when the \
+         target has let the host in"),
+    ),
+    request_body = request::NewAttachment,
+    responses(
+        (status = 202, body = AttachmentView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+    ),
+)]
+async fn create(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+    Sent(new): Sent<request::NewAttachment>,
+) -> Result<Response, Failure> {
+    let host = match new.host_info {
+        Some(info) if new.host_id.is_empty() => HostRef::Described(described(info)),
+        Some(_) | None => HostRef::Id(new.host_id),
+    };
+    let new = NewAttachment {
+        volume: new.volume_id,
+        host,
+        mode: new.attach_mode.unwrap_or_default(),
+        sharing: new.sharing.unwrap_or_default(),
+        mountpoint: new.mountpoint,
+        metadata: new.metadata,
+    };
+    let mut attached = app.controller.attach(&scope.caller, new).await?;
+    if let Some(limit) = prefer.wait() {
+        let id = attached.attachment().id;
+        attached = after(&app, &scope, id, limit).await.unwrap_or(attached);
+    }
+    Ok(prefer.applied(answer::accepted(&view(&attached))))
+}
+
+/// The attachments.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/attachments", tag = "attachments",
+    params(
+        ("tenantId" = String, Path),
+        ("volumeId" = Option<String>, Query),
+        ("hostId" = Option<String>, Query),
+        ("limit" = Option<i64>, Query, description = "at least 1; absent: all"),
+        ("offset" = Option<i64>, Query, description = "at least 0"),
+        ("sortKey" = Option<String>, Query),
+        ("sortDir" = Option<String>, Query, description = "`asc` or `desc`"),
+    ),
+    responses(
+        (status = 200, description = "Any field is a filter", body = [AttachmentView<'static>]),
+        (status = 400, body = ErrorBody<'static>),
+    ),
+)]
+async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
+    let query = list_query::<AttachmentView<'_>>(&uri)?;
+    let page = app.controller.attachments(&scope.caller, |attachments| {
+        json::write(&query.page(attachments, |(volume, host, attachment)| {
+            AttachmentView::of(volume.id, host, attachment, attachment_status(attachment))
+        }))
+    });
+    Ok(answer::ok_bytes(page))
+}
+
+/// One attachment.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/attachments/{id}", tag = "attachments",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when nothing \
+         is under way for it"),
+    ),
+    responses(
+        (status = 200, body = AttachmentView<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn show(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+) -> Result<Response, Failure> {
+    let mut attached = app.controller.attachment(&scope.caller, scope.id())?;
+    if let Some(limit) = prefer.wait() {
+        app.controller.wait_for_attachment(attached.attachment().id, limit).await;
+        attached = app.controller.attachment(&scope.caller, scope.id())?;
+    }
+    Ok(prefer.applied(answer::ok(&view(&attached))))
+}
+
+/// Says where the host put the volume. What the target does is not a user's to write.
+#[utoipa::path(
+    put, path = "/v1beta/{tenantId}/block/attachments/{id}", tag = "attachments",
+    params(("tenantId" = String, Path), ("id" = String, Path)),
+    request_body = request::AttachmentUpdate,
+    responses(
+        (status = 200, body = AttachmentView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn update(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    Sent(update): Sent<request::AttachmentUpdate>,
+) -> Result<Response, Failure> {
+    let mountpoint = update.mountpoint.filter(|text| !text.is_empty());
+    let update = AttachmentUpdate { mountpoint };
+    let attached = app.controller.update_attachment(&scope.caller, scope.id(), update).await?;
+    Ok(answer::ok(&view(&attached)))
+}
+
+/// Asks for a host to lose a volume. It is confirmed (the attachment is gone) only when the
+/// target has put the host out.
+#[utoipa::path(
+    delete, path = "/v1beta/{tenantId}/block/attachments/{id}", tag = "attachments",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("force" = Option<bool>, Query, description = "give up on a detach that does not finish: \
+         your word that the host cannot write any more"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is \
+         gone; an attachment in the answer is one that is not gone by then"),
+    ),
+    responses(
+        (status = 202, description = "Empty, unless it was waited for in vain"),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn delete(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+    uri: Uri,
+) -> Result<Response, Failure> {
+    let force = url::query_pairs(uri.query().unwrap_or_default())
+        .any(|(key, value)| key.eq_ignore_ascii_case("force") && value == "true");
+    let id = app.controller.detach(&scope.caller, scope.id(), force).await?;
+    let left = match prefer.wait() {
+        Some(limit) => after(&app, &scope, id, limit).await,
+        None => None,
+    };
+    let response = match left {
+        Some(attached) => answer::accepted(&view(&attached)),
+        None => answer::accepted_empty(),
+    };
+    Ok(prefer.applied(response))
+}
+
+fn view(attached: &Attached) -> AttachmentView<'_> {
+    let status = attached.status();
+    AttachmentView::of(attached.volume.id, attached.host, attached.attachment(), status)
+}
+
+/// The attachment as it is when it has settled or the time is over; `None` when it is gone.
+async fn after(app: &App, scope: &Scope, id: AttachmentId, limit: Duration) -> Option<Attached> {
+    app.controller.wait_for_attachment(id, limit).await;
+    app.controller.attachment(&scope.caller, &id.to_string()).ok()
+}
+
+/// A host as the first generation of clients describes it; those knew iSCSI only.
+fn described(info: HostInfo) -> NewHost {
+    let initiator = Initiator { port_name: info.initiator, protocol: Protocol::Iscsi };
+    NewHost {
+        // An address is a good enough name for a host that says no other.
+        name: if info.host.is_empty() { info.ip.clone() } else { info.host },
+        os_type: if info.os_type.is_empty() { "linux".to_owned() } else { info.os_type },
+        access_mode: "agentless".to_owned(),
+        ip: info.ip,
+        port: 0,
+        username: String::new(),
+        availability_zones: None,
+        initiators: if initiator.port_name.is_empty() { vec![] } else { vec![initiator] },
+    }
+}

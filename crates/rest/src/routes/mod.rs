@@ -1,0 +1,108 @@
+//! Every route, one file per noun, and what happens to a path that has none.
+//!
+//! A trailing slash is accepted, as in the original: only a path without a route is looked at for
+//! one, so it costs the others nothing. A wrong method is answered like a wrong path.
+
+mod attachments;
+mod docks;
+mod hosts;
+mod not_yet;
+mod pools;
+mod profiles;
+mod versions;
+mod volumes;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use osds_rest_api::{ListQuery, Listed};
+use tower_service::Service;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::App;
+use crate::errors::Failure;
+use crate::{answer, openapi};
+
+/// The routes that are in the OpenAPI document, and their description.
+pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
+    OpenApiRouter::with_openapi(openapi::preface())
+        .merge(versions::routes())
+        .merge(docks::routes())
+        .merge(pools::routes())
+        .merge(profiles::routes())
+        .merge(hosts::routes())
+        .merge(volumes::routes())
+        .merge(attachments::routes())
+        .split_for_parts()
+}
+
+pub(crate) fn all(app: Arc<App>) -> Router {
+    let (routes, document) = documented();
+    let document = bytes::Bytes::from(openapi::text(&document));
+    let show = move || {
+        let document = document.clone();
+        async move { answer::ok_bytes(document) }
+    };
+    let bare = routes
+        .merge(not_yet::routes())
+        .route("/openapi.json", get(show.clone()))
+        .route("/v1beta/openapi.json", get(show))
+        .method_not_allowed_fallback(no_route)
+        .fallback(no_route)
+        .with_state(app);
+    let inner = bare.clone();
+    bare.fallback(move |request: Request| without_slash(inner.clone(), request))
+}
+
+async fn no_route() -> Failure {
+    Failure::NoRoute
+}
+
+async fn without_slash(mut routes: Router, mut request: Request) -> Response {
+    match shorter(request.uri()) {
+        None => Failure::NoRoute.into_response(),
+        Some(uri) => {
+            *request.uri_mut() = uri;
+            match Service::<Request<Body>>::call(&mut routes, request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        }
+    }
+}
+
+/// The same without the slash at the end of its path, if there is one.
+fn shorter(uri: &Uri) -> Option<Uri> {
+    let path = uri.path().strip_suffix('/').filter(|path| !path.is_empty())?;
+    let text = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(PathAndQuery::try_from(text).ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+/// What a list request asks for.
+fn list_query<V: Listed>(uri: &Uri) -> Result<ListQuery, Failure> {
+    Ok(ListQuery::parse::<V>(uri.query().unwrap_or_default())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slash_at_the_end_goes() {
+        let short = |text: &str| shorter(&text.parse().unwrap()).map(|uri| uri.to_string());
+        assert_eq!(short("/a/b/").unwrap(), "/a/b");
+        assert_eq!(short("/a/b/?c=d/").unwrap(), "/a/b?c=d/");
+        assert_eq!(short("/a/b//").unwrap(), "/a/b/");
+        assert_eq!(short("/a/b"), None);
+        assert_eq!(short("/"), None);
+    }
+}

@@ -1,0 +1,221 @@
+//! Volumes. A request that starts work is answered when the wish is on record: 202, with the
+//! volume as it is then (`creating`, `extending`), or as it has become with `Prefer: wait`.
+//!
+//! A PUT changes what people call a volume and nothing else, however much of a volume is in it:
+//! clients send back whole volumes that they read earlier, with statuses that are history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::Response;
+use osds_controller::{NewVolume, VolumeUpdate, volume_status};
+use osds_model::{Volume, VolumeId};
+use osds_rest_api::request::Resize;
+use osds_rest_api::{ErrorBody, VolumeView, json, request};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::list_query;
+use crate::auth::Scope;
+use crate::body::Sent;
+use crate::errors::Failure;
+use crate::prefer::Prefer;
+use crate::{App, answer};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, update, delete))
+        .routes(routes!(resize))
+}
+
+/// Asks for a volume.
+#[utoipa::path(
+    post, path = "/v1beta/{tenantId}/block/volumes", tag = "volumes",
+    params(
+        ("tenantId" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is made"),
+    ),
+    request_body = request::NewVolume,
+    responses(
+        (status = 202, body = VolumeView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+    ),
+)]
+async fn create(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+    Sent(new): Sent<request::NewVolume>,
+) -> Result<Response, Failure> {
+    let new = NewVolume {
+        name: new.name,
+        description: new.description,
+        size: new.size,
+        availability_zone: new.availability_zone,
+        profile: new.profile_id,
+        pool: new.pool_id,
+        multi_attach: new.multi_attach,
+        metadata: new.metadata,
+        snapshot: new.snapshot_id,
+    };
+    let volume = app.controller.create_volume(&scope.caller, new).await?;
+    let volume = settled(&app, &scope, &prefer, volume).await;
+    Ok(prefer.applied(answer::accepted(&view(&volume))))
+}
+
+/// The volumes.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/volumes", tag = "volumes",
+    params(
+        ("tenantId" = String, Path),
+        ("limit" = Option<i64>, Query, description = "at least 1; absent: all"),
+        ("offset" = Option<i64>, Query, description = "at least 0"),
+        ("sortKey" = Option<String>, Query),
+        ("sortDir" = Option<String>, Query, description = "`asc` or `desc`"),
+    ),
+    responses(
+        (status = 200, description = "Any field is a filter", body = [VolumeView<'static>]),
+        (status = 400, body = ErrorBody<'static>),
+    ),
+)]
+async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
+    let query = list_query::<VolumeView<'_>>(&uri)?;
+    let page =
+        app.controller.volumes(&scope.caller, |volumes| json::write(&query.page(volumes, view)));
+    Ok(answer::ok_bytes(page))
+}
+
+/// One volume.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/volumes/{id}", tag = "volumes",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when nothing \
+         is under way for it"),
+    ),
+    responses(
+        (status = 200, body = VolumeView<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn show(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+) -> Result<Response, Failure> {
+    let mut volume = app.controller.volume(&scope.caller, scope.id())?;
+    if let Some(limit) = prefer.wait() {
+        app.controller.wait_for_volume(volume.id, limit).await;
+        volume = app.controller.volume(&scope.caller, scope.id())?;
+    }
+    Ok(prefer.applied(answer::ok(&view(&volume))))
+}
+
+/// Edits what a volume is called, and adds metadata to it.
+#[utoipa::path(
+    put, path = "/v1beta/{tenantId}/block/volumes/{id}", tag = "volumes",
+    params(("tenantId" = String, Path), ("id" = String, Path)),
+    request_body = request::VolumeUpdate,
+    responses(
+        (status = 200, body = VolumeView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn update(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    Sent(update): Sent<request::VolumeUpdate>,
+) -> Result<Response, Failure> {
+    // Nothing can be emptied, as in the original, where an empty text is one that was not given.
+    let given = |text: &String| !text.is_empty();
+    let update = VolumeUpdate {
+        name: update.name.filter(given),
+        description: update.description.filter(given),
+        metadata: update.metadata,
+    };
+    let volume = app.controller.update_volume(&scope.caller, scope.id(), update).await?;
+    Ok(answer::ok(&view(&volume)))
+}
+
+/// Asks for a larger volume.
+#[utoipa::path(
+    post, path = "/v1beta/{tenantId}/block/volumes/{id}/resize", tag = "volumes",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it has \
+         grown"),
+    ),
+    request_body = Resize,
+    responses(
+        (status = 202, description = "With the old size until it has grown",
+         body = VolumeView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn resize(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+    Sent(Resize { new_size }): Sent<Resize>,
+) -> Result<Response, Failure> {
+    let volume = app.controller.extend_volume(&scope.caller, scope.id(), new_size).await?;
+    let volume = settled(&app, &scope, &prefer, volume).await;
+    Ok(prefer.applied(answer::accepted(&view(&volume))))
+}
+
+/// Asks for a volume to be gone.
+#[utoipa::path(
+    delete, path = "/v1beta/{tenantId}/block/volumes/{id}", tag = "volumes",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is \
+         gone; a volume in the answer is one that is not gone by then"),
+    ),
+    responses(
+        (status = 202, description = "Empty, unless it was waited for in vain"),
+        (status = 400, description = "Hosts have it", body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn delete(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+) -> Result<Response, Failure> {
+    let id = app.controller.delete_volume(&scope.caller, scope.id()).await?;
+    let left = match prefer.wait() {
+        Some(limit) => after(&app, &scope, id, limit).await,
+        None => None,
+    };
+    let response = match left {
+        Some(volume) => answer::accepted(&view(&volume)),
+        None => answer::accepted_empty(),
+    };
+    Ok(prefer.applied(response))
+}
+
+fn view(volume: &Volume) -> VolumeView<'_> {
+    VolumeView::of(volume, volume_status(volume))
+}
+
+/// The volume as it is when it has settled, if that was asked for.
+async fn settled(app: &App, scope: &Scope, prefer: &Prefer, volume: Arc<Volume>) -> Arc<Volume> {
+    match prefer.wait() {
+        None => volume,
+        Some(limit) => after(app, scope, volume.id, limit).await.unwrap_or(volume),
+    }
+}
+
+/// The volume as it is when it has settled or the time is over; `None` when it is gone.
+async fn after(app: &App, scope: &Scope, id: VolumeId, limit: Duration) -> Option<Arc<Volume>> {
+    app.controller.wait_for_volume(id, limit).await;
+    app.controller.volume(&scope.caller, &id.to_string()).ok()
+}

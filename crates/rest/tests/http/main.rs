@@ -1,0 +1,14 @@
+//! The REST server over real HTTP on loopback, with a controller over a store in memory and a dock
+//! over fake drivers: what the original's clients see, what of its faults is gone, and what a
+//! hostile client can not do.
+
+mod client;
+mod contract;
+mod faults;
+mod hostile;
+mod openapi;
+mod prefer;
+mod races;
+mod random;
+mod scene;
+mod traps;

@@ -1,0 +1,242 @@
+//! A whole server in one process, and the sentences that the tests are written in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use osds_controller::{Controller, Docks, Settings, SystemClock};
+use osds_dock::{Dock, Identity, Ledger};
+use osds_drivers::fake::{FakeStorage, FakeTarget};
+use osds_model::pool::PoolSpec;
+use osds_model::{Capacity, DockId};
+use osds_rest::Limits;
+use osds_store::MemoryStore;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::client::{Answer, Client};
+
+/// The administrator's part of the path.
+pub const T: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
+/// Long enough for everything that ends.
+pub const WAIT: (&str, &str) = ("Prefer", "wait=30");
+
+pub const DOCK: DockId = DockId::from_u128(0xd0c);
+
+/// A running server and what is behind it.
+pub struct Scene {
+    runtime: Option<Runtime>,
+    pub address: SocketAddr,
+    pub storage: FakeStorage,
+    pub target: FakeTarget,
+    pub store: Arc<MemoryStore>,
+    pub controller: Controller,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
+    _ledger: TempDir,
+}
+
+pub fn gib(gib: u64) -> Capacity {
+    Capacity::from_gib(gib).unwrap()
+}
+
+/// The pool that volumes of several hosts may be in.
+pub fn shared_pool(size: u64) -> PoolSpec {
+    PoolSpec {
+        name: "shared".to_owned(),
+        description: String::new(),
+        storage_type: "block".to_owned(),
+        availability_zone: "default".to_owned(),
+        multi_attach: true,
+        total: gib(size),
+        usable: gib(size),
+        extras: osds_model::pool::PoolExtras::default(),
+    }
+}
+
+/// The pool that they may not be in.
+pub fn plain_pool(size: u64) -> PoolSpec {
+    PoolSpec { name: "plain".to_owned(), multi_attach: false, ..shared_pool(size) }
+}
+
+impl Scene {
+    /// A server with one pool of 100 000 GiB.
+    pub fn new() -> Self {
+        Self::with(&[shared_pool(100_000)], Limits::default())
+    }
+
+    pub fn with(pools: &[PoolSpec], limits: Limits) -> Self {
+        let storage = FakeStorage::default();
+        pools.iter().for_each(|pool| storage.add_pool(pool.clone()));
+        Self::over(storage, FakeTarget::default(), limits)
+    }
+
+    pub fn over(storage: FakeStorage, target: FakeTarget, limits: Limits) -> Self {
+        // The ledger syncs; memory does that quickly.
+        let shared = std::path::Path::new("/dev/shm");
+        let ledger = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() };
+        let ledger = ledger.unwrap();
+        let identity = Identity {
+            id: DOCK,
+            name: "dock".to_owned(),
+            description: String::new(),
+            endpoint: "local".to_owned(),
+            node: "here".to_owned(),
+        };
+        let dock = Dock::new(
+            identity,
+            Arc::new(storage.clone()),
+            Arc::new(target.clone()),
+            Ledger::open(ledger.path()).unwrap(),
+        );
+        let docks: Docks = [(DOCK, Arc::new(dock) as _)].into();
+        let store = Arc::new(MemoryStore::new());
+        let settings = Settings {
+            retry_first: Duration::from_millis(5),
+            retry_most: Duration::from_millis(50),
+            ..Settings::default()
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let controller =
+            Controller::new(Arc::clone(&store) as _, docks, Arc::new(SystemClock), settings);
+        let (stop, stopped) = oneshot::channel();
+        let listener = runtime.block_on(async {
+            controller.start().await.unwrap();
+            TcpListener::bind("127.0.0.1:0").await.unwrap()
+        });
+        let address = listener.local_addr().unwrap();
+        let router = osds_rest::router(controller.clone(), osds_rest::Settings::default());
+        let served = runtime.spawn(osds_rest::serve(listener, router, limits, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            runtime: Some(runtime),
+            address,
+            storage,
+            target,
+            store,
+            controller,
+            stop: Some(stop),
+            served: Some(served),
+            _ledger: ledger,
+        }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.address)
+    }
+
+    pub fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().unwrap()
+    }
+
+    /// Orders the server to stop.
+    pub fn stop(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+    }
+
+    /// Waits until the server has stopped.
+    pub fn stopped(&mut self) {
+        let served = self.served.take().unwrap();
+        self.runtime().block_on(served).unwrap();
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.client().request("GET", path, &[], None)
+    }
+
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        self.client().request("POST", path, &[], Some(body.as_bytes()))
+    }
+
+    pub fn post_wait(&self, path: &str, body: &str) -> Answer {
+        self.client().request("POST", path, &[WAIT], Some(body.as_bytes()))
+    }
+
+    pub fn put(&self, path: &str, body: &str) -> Answer {
+        self.client().request("PUT", path, &[], Some(body.as_bytes()))
+    }
+
+    pub fn delete(&self, path: &str) -> Answer {
+        self.client().request("DELETE", path, &[], Some(b"null"))
+    }
+
+    pub fn delete_wait(&self, path: &str) -> Answer {
+        self.client().request("DELETE", path, &[WAIT], None)
+    }
+
+    /// A host with one initiator of its name; its id.
+    pub fn host(&self, name: &str) -> String {
+        let body = format!(
+            r#"{{"hostName":"{name}","osType":"linux","ip":"10.0.0.1","accessMode":"agentless",
+            "availabilityZones":["default"],
+            "initiators":[{{"portName":"iqn.1993-08.org.debian:01:{name}","protocol":"iscsi"}}]}}"#
+        );
+        self.post(&format!("{T}/host/hosts"), &body).expect(200).id()
+    }
+
+    /// A profile with the seed's property; its id.
+    pub fn shared_profile(&self, name: &str, multi_attach: &str) -> String {
+        let body = format!(
+            r#"{{"name":"{name}","customProperties":{{"capabilities:multiAttach":{multi_attach}}}}}"#
+        );
+        self.post(&format!("{T}/profiles"), &body).expect(200).id()
+    }
+
+    /// A volume of 1 GiB that is made already; its id.
+    pub fn volume(&self, multi_attach: bool) -> String {
+        let body = format!(r#"{{"name":"v","size":1,"multiAttach":{multi_attach}}}"#);
+        let made = self.post_wait(&format!("{T}/block/volumes"), &body).expect(202);
+        assert_eq!(made.text("status"), "available");
+        made.id()
+    }
+
+    pub fn volume_path(&self, id: &str) -> String {
+        format!("{T}/block/volumes/{id}")
+    }
+
+    pub fn status_of_volume(&self, id: &str) -> String {
+        self.get(&self.volume_path(id)).expect(200).text("status")
+    }
+
+    /// Asks for an attachment and waits for what comes of it.
+    pub fn attach(&self, volume: &str, host: &str, mode: &str) -> Answer {
+        self.post_wait(&format!("{T}/block/attachments"), &attach_body(volume, host, mode))
+    }
+
+    pub fn attachment_path(&self, id: &str) -> String {
+        format!("{T}/block/attachments/{id}")
+    }
+
+    /// Detaches, and waits until the target has put the host out.
+    pub fn detach(&self, id: &str) {
+        let gone = self.delete_wait(&self.attachment_path(id)).expect(202);
+        assert_eq!(gone.body, "", "still there");
+    }
+
+    pub fn attachments_of(&self, volume: &str) -> Vec<serde_json::Value> {
+        let list = self.get(&format!("{T}/block/attachments?volumeId={volume}")).expect(200);
+        list.json().as_array().unwrap().clone()
+    }
+}
+
+pub fn attach_body(volume: &str, host: &str, mode: &str) -> String {
+    format!(r#"{{"volumeId":"{volume}","hostId":"{host}","attachMode":"{mode}"}}"#)
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(runtime) = self.runtime.take() {
+            runtime.block_on(self.controller.stop());
+            runtime.shutdown_timeout(Duration::from_secs(5));
+        }
+    }
+}
