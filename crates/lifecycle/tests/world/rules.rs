@@ -22,10 +22,15 @@ pub enum Rule {
     AFailureHarmsNobodyElse,
 }
 
-pub const SETTLES: &str = "a fault-free round settles from anywhere";
-
-/// All of them. Safety first: the first that fails is the one a twin is reported with.
+/// All of them.
 pub fn always() -> Vec<Property<World>> {
+    let mut all = safety();
+    all.push(Property::always("a fault-free round settles from anywhere", World::settles));
+    all
+}
+
+/// Those that say what must never be; the first that fails is the one a twin is reported with.
+pub fn safety() -> Vec<Property<World>> {
     macro_rules! steps {
         ($($name:literal: $rule:ident),+ $(,)?) => {
             vec![$(Property::always($name, |_: &World, s: &State| {
@@ -56,7 +61,6 @@ pub fn always() -> Vec<Property<World>> {
         "nothing is deleted unasked": NothingIsDeletedUnasked,
         "a failure harms nobody else": AFailureHarmsNobodyElse,
     });
-    all.push(Property::always(SETTLES, |w, s| w.settles(s)));
     all
 }
 

@@ -5,8 +5,8 @@ use osds_lifecycle::access::{self, AttachRequest};
 use osds_lifecycle::enforcer::{self, Facts, Rejected, Step};
 use osds_lifecycle::{Confirmed, confirm, volume};
 use osds_model::{
-    Applied, AttachMode, Capacity, HostOutcome, Phase, Presence, Sharing, VolumeOutcome,
-    VolumeState, VolumeWish,
+    Applied, AttachMode, HostId, HostOutcome, Phase, Presence, Sharing, VolumeOutcome, VolumeState,
+    VolumeWish,
 };
 
 use super::{Ask, Dock, POOL, VOLUME, World, connection, request};
@@ -100,7 +100,7 @@ impl World {
         Some(next)
     }
 
-    pub(super) fn detach(&self, record: &VolumeState, host: osds_model::HostId) -> VolumeState {
+    pub(super) fn detach(&self, record: &VolumeState, host: HostId) -> VolumeState {
         let mut next = access::detach(record, host);
         if self.breaks(Twin::DetachForgetsAtOnce) {
             next.attachments.remove(&host);
@@ -111,11 +111,7 @@ impl World {
         next
     }
 
-    pub(super) fn force(
-        &self,
-        record: &VolumeState,
-        host: osds_model::HostId,
-    ) -> Option<VolumeState> {
+    pub(super) fn force(&self, record: &VolumeState, host: HostId) -> Option<VolumeState> {
         let mut next = access::force(record, host).ok()?;
         if self.breaks(Twin::ForceKeepsTheGeneration) {
             next.generation = record.generation;
@@ -241,9 +237,6 @@ impl World {
             (&mut confirmed, self.twin, failed && heard.generation == record.generation)
         {
             next.attachments.values_mut().for_each(|held| held.phase = Phase::Attaching);
-        }
-        if let (Confirmed::Gone { freed }, true) = (&mut confirmed, self.twin.is_none()) {
-            assert!(*freed >= Capacity::ZERO);
         }
         confirmed
     }
