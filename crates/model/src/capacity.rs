@@ -50,6 +50,12 @@ impl Capacity {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// So many times as much, capped at the largest number there is.
+    #[must_use]
+    pub const fn times(self, factor: u32) -> Self {
+        Self(self.0.saturating_mul(factor as u64))
+    }
+
     /// The difference, or nothing where `other` is the larger.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {

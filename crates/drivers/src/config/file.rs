@@ -1,4 +1,7 @@
 //! The YAML of the file driver: where each pool's directory is, and how much it may hold.
+//!
+//! A pool is in its own `path`, or in a directory of its name beneath `baseDir`. Must stay true: a
+//! pool's name never leads out of `baseDir`, and no two pools share a directory.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -24,6 +27,9 @@ pub struct FilePoolConfig {
     pub path: PathBuf,
     /// The most its volumes may take together; the whole file system when not said.
     pub capacity: Option<Capacity>,
+    /// How many times over the space may be promised, as volumes are sparse; 1 promises only what
+    /// is there.
+    pub over_subscription: u32,
 }
 
 impl FileConfig {
@@ -50,17 +56,17 @@ impl FileConfig {
             }
             let own = section.text("path")?;
             let path = directory(base.as_deref(), own.as_deref(), pool, section)?;
-            Ok((path, capacity(section)?))
+            Ok((path, capacity(section)?, over_subscription(section)?))
         })?;
         let mut config = Self { pools: Vec::new() };
-        for (pool, (path, capacity)) in pools {
+        for (pool, (path, capacity, over_subscription)) in pools {
             if let Some(other) = config.pools.iter().find(|other| other.path == path) {
                 let map = top.section("pool")?.expect("it was read above");
                 let (own, name) = (path.display(), &other.pool.name);
                 let must = format!("must have a directory of its own: {own} is pool {name}'s");
                 return Err(map.wrong(&pool.name, &must, "write another path: for one of them"));
             }
-            config.pools.push(FilePoolConfig { pool, path, capacity });
+            config.pools.push(FilePoolConfig { pool, path, capacity, over_subscription });
         }
         top.finish(&mut warnings);
         Ok(Loaded { config, warnings })
@@ -102,6 +108,15 @@ fn capacity(section: &mut Section<'_>) -> Result<Option<Capacity>, ConfigError> 
             "must be a number with one of the units MiB, GiB, TiB",
             "write for example capacity: 10GiB",
         )
+    })
+}
+
+/// Cinder's `max_over_subscription_ratio`, in whole numbers.
+fn over_subscription(section: &mut Section<'_>) -> Result<u32, ConfigError> {
+    const KEY: &str = "maxOverSubscriptionRatio";
+    let Some(text) = section.text(KEY)? else { return Ok(1) };
+    text.parse().ok().filter(|ratio| (1..=1000).contains(ratio)).ok_or_else(|| {
+        section.wrong(KEY, "must be a whole number from 1 to 1000", "write for example 20")
     })
 }
 

@@ -1,4 +1,8 @@
 //! The `pool` map, the same for every backend.
+//!
+//! A pool's key is its name. Every word means what it means in OpenSDS and has its default: zone
+//! `default`, no multi-attach. What `extras.advanced` holds is the operator's own and is kept as
+//! it is, for profiles to choose by.
 
 use osds_model::Capacity;
 use osds_model::pool::{PoolExtras, PoolSpec};

@@ -1,4 +1,7 @@
 //! Storage in memory: each volume is a memory file, so that real bytes can be written and read.
+//!
+//! Pools are made, broken and robbed by the test; what a pool promises is held as strictly as on a
+//! disk: no more than `usable`, zeros where nobody wrote, the same bytes for every handle.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -157,7 +157,8 @@ impl FilePool {
         let space = directory.space()?;
         let total = self.config.capacity.unwrap_or(space.size);
         let usable = space.free.plus(directory.used_by_volumes()?).min(total);
-        Ok(self.config.pool.spec(total, usable))
+        let ratio = self.config.over_subscription;
+        Ok(self.config.pool.spec(total.times(ratio), usable.times(ratio)))
     }
 
     fn create(&self, volume: VolumeId, size: Capacity) -> Result<Capacity, DriverError> {
