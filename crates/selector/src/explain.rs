@@ -1,4 +1,7 @@
 //! Words for people: what each pool has to say to a request.
+//!
+//! Made only when somebody reads them: the choice itself makes no text. A refused create carries
+//! them in its message, so every pool's every misfit is named, by the pool's own key and value.
 
 use std::fmt;
 
