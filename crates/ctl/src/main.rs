@@ -1,2 +1,7 @@
 //! osdsctl.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    osds_ctl::main()
+}

@@ -246,6 +246,7 @@ impl Checked for AttachmentUpdate {
 #[serde(rename_all = "camelCase", default)]
 pub struct NewProfile {
     /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Words for people.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -1,0 +1,228 @@
+//! `osdsctl volume attachment`.
+
+use clap::{Subcommand, ValueEnum};
+use osds_model::{AttachMode, Sharing};
+use osds_rest_api::client::Method;
+use osds_rest_api::request::{AttachmentUpdate, NewAttachment};
+use osds_rest_api::{AttachmentView, json};
+
+use super::{Page, path_of};
+use crate::cli::Misuse;
+use crate::session::Session;
+use crate::wait::{Wait, check};
+
+const PLACE: &str = "block/attachments";
+const LIST: &[&str] = &["Id", "HostId", "VolumeId", "Status", "AccessProtocol"];
+const CREATE: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "HostId",
+    "VolumeId",
+    "Status",
+    "Mountpoint",
+    "AttachMode",
+    "ConnectionInfo",
+    "Sharing",
+    "StatusReason",
+];
+const SHOW: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "UpdatedAt",
+    "TenantId",
+    "UserId",
+    "HostId",
+    "VolumeId",
+    "Status",
+    "Mountpoint",
+    "AttachMode",
+    "AccessProtocol",
+    "ConnectionInfo",
+    "Sharing",
+    "StatusReason",
+];
+const UPDATE: &[&str] = &[
+    "Id",
+    "UpdatedAt",
+    "HostId",
+    "VolumeId",
+    "Status",
+    "Mountpoint",
+    "AttachMode",
+    "ConnectionInfo",
+    "Sharing",
+    "StatusReason",
+];
+
+/// `osdsctl volume attachment ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Attach a volume to a host.
+    #[command(after_help = "\
+Examples:
+  osdsctl volume attachment create <volume id> <host a> --wait
+  osdsctl volume attachment create <volume id> <host b> --attach-mode ro
+
+Several hosts can have a volume at once when its multiAttach is true. The target enforces the mode:
+writes of a host that has the volume read-only are refused, whatever the host does.")]
+    Create {
+        /// The volume.
+        #[arg(value_name = "volume id")]
+        volume: String,
+        /// The host.
+        #[arg(value_name = "host id")]
+        host: String,
+        /// Whether the host may write; it may when nothing is said.
+        #[arg(long, value_enum, value_name = "mode")]
+        attach_mode: Option<ModeArg>,
+        /// What to promise about other hosts.
+        #[arg(long, value_enum, value_name = "promise")]
+        sharing: Option<SharingArg>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Show one attachment.
+    Show {
+        /// Its id.
+        #[arg(value_name = "attachment id")]
+        id: String,
+    },
+    /// List all attachments.
+    List {
+        #[command(flatten)]
+        page: Page,
+        /// Only the one with this id.
+        #[arg(long)]
+        id: Option<String>,
+        /// Only those of this user.
+        #[arg(long = "userId")]
+        user_id: Option<String>,
+        /// Only those of this volume.
+        #[arg(long = "volumeId")]
+        volume_id: Option<String>,
+        /// Only those with this status.
+        #[arg(long)]
+        status: Option<String>,
+        /// Only those put there by their host.
+        #[arg(long)]
+        mountpoint: Option<String>,
+        /// Only those of this host.
+        #[arg(long = "hostId")]
+        host_id: Option<String>,
+    },
+    /// Detach a volume from a host.
+    Delete {
+        /// Its id.
+        #[arg(value_name = "attachment id")]
+        id: String,
+        /// Forget the attachment though its end cannot be confirmed. The host may still reach the
+        /// volume: be sure that it is off.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Note where the host put a volume.
+    #[command(
+        after_help = "Example: osdsctl volume attachment update <attachment id> '{\"mountpoint\":\"/dev/sdb\"}'"
+    )]
+    Update {
+        /// Its id.
+        #[arg(value_name = "attachment id")]
+        id: String,
+        /// What to note, as JSON.
+        #[arg(value_name = "attachment info")]
+        info: String,
+    },
+}
+
+/// `--attach-mode`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// Reads only.
+    Ro,
+    /// Reads and writes.
+    Rw,
+}
+
+impl From<ModeArg> for AttachMode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Ro => Self::ReadOnly,
+            ModeArg::Rw => Self::ReadWrite,
+        }
+    }
+}
+
+/// `--sharing`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum SharingArg {
+    /// Nothing: others may read and write.
+    Shared,
+    /// While this host writes, no other does.
+    #[value(name = "soleWriter", alias = "sole-writer")]
+    SoleWriter,
+    /// No other host has the volume at all.
+    Exclusive,
+}
+
+impl From<SharingArg> for Sharing {
+    fn from(sharing: SharingArg) -> Self {
+        match sharing {
+            SharingArg::Shared => Self::Shared,
+            SharingArg::SoleWriter => Self::SoleWriter,
+            SharingArg::Exclusive => Self::Exclusive,
+        }
+    }
+}
+
+impl Command {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
+        let client = &session.client;
+        match self {
+            Self::Create { volume, host, attach_mode, sharing, wait } => {
+                let body = NewAttachment {
+                    volume_id: volume,
+                    host_id: host,
+                    attach_mode: attach_mode.map(Into::into),
+                    sharing: sharing.map(Into::into),
+                    ..NewAttachment::default()
+                };
+                let waiting = wait.begin(session);
+                let first: AttachmentView<'_> =
+                    waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
+                let id = first.id.to_string();
+                let attachment = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
+                session.show(&attachment, CREATE)?;
+                if waiting.is_asked_for() { check(&id, &attachment) } else { Ok(()) }
+            }
+            Self::Show { id } => {
+                session.show(&client.get::<AttachmentView<'_>>(&path_of(PLACE, &id))?, SHOW)
+            }
+            Self::List { page, id, user_id, volume_id, status, mountpoint, host_id } => {
+                let query = page.query(&[
+                    ("Id", &id),
+                    ("UserId", &user_id),
+                    ("VolumeId", &volume_id),
+                    ("Status", &status),
+                    ("Mountpoint", &mountpoint),
+                    ("HostId", &host_id),
+                ]);
+                session.list(&client.list::<AttachmentView<'_>>(PLACE, &query)?, LIST)
+            }
+            Self::Delete { id, force, wait } => {
+                let waiting = wait.begin(session);
+                let path = path_of(PLACE, &id);
+                let delete = if force { format!("{path}?force=true") } else { path.clone() };
+                waiting.send(Method::DELETE, &delete, None::<&()>)?;
+                waiting.until_gone::<AttachmentView<'_>>(&id, &path)
+            }
+            Self::Update { id, info } => {
+                let update: AttachmentUpdate =
+                    json::read(info.as_bytes()).map_err(|e| Misuse(e.to_string()))?;
+                let path = path_of(PLACE, &id);
+                session.show(&client.put::<AttachmentView<'_>>(&path, &update)?, UPDATE)
+            }
+        }
+    }
+}

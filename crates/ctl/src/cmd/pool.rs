@@ -1,0 +1,118 @@
+//! `osdsctl pool`.
+
+use clap::Subcommand;
+use osds_rest_api::request::Explain;
+use osds_rest_api::{FitView, PoolView};
+
+use super::{Page, path_of};
+use crate::cmd::volume::size_of;
+use crate::session::Session;
+
+const PLACE: &str = "pools";
+const LIST: &[&str] = &["Id", "Name", "Description", "Status", "TotalCapacity", "FreeCapacity"];
+const SHOW: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "Status",
+    "DockId",
+    "AvailabilityZone",
+    "TotalCapacity",
+    "FreeCapacity",
+    "MultiAttach",
+    "StorageType",
+    "Extras",
+];
+const EXPLAIN: &[&str] = &["PoolId", "Name", "Fits", "FreeCapacity", "Reason"];
+
+/// `osdsctl pool ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List all pools.
+    List {
+        #[command(flatten)]
+        page: Page,
+        /// Only the one with this id.
+        #[arg(long)]
+        id: Option<String>,
+        /// Only those with this name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Only those with this description.
+        #[arg(long)]
+        description: Option<String>,
+        /// Only those with this status: available or unavailable.
+        #[arg(long)]
+        status: Option<String>,
+        /// Only those with this storage type.
+        #[arg(long = "storageType")]
+        storage_type: Option<String>,
+        /// Only those of this dock.
+        #[arg(long = "dockId")]
+        dock_id: Option<String>,
+        /// Only those in this availability zone.
+        #[arg(long = "availabilityZone")]
+        availability_zone: Option<String>,
+    },
+    /// Show one pool.
+    Show {
+        /// Its id.
+        #[arg(value_name = "pool id")]
+        id: String,
+    },
+    /// Say which pools would take a volume, and why the others would not.
+    #[command(after_help = "Example: osdsctl pool explain 100 --profile <profile id> --az az1")]
+    Explain {
+        /// How large the volume would be, in GiB.
+        #[arg(value_name = "size")]
+        size: String,
+        /// Under which profile it would be made; default_block if none is given.
+        #[arg(short, long, value_name = "profile id")]
+        profile: Option<String>,
+        /// Where it would be.
+        #[arg(short, long, value_name = "zone")]
+        az: Option<String>,
+    },
+}
+
+impl Command {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
+        match self {
+            Self::List {
+                page,
+                id,
+                name,
+                description,
+                status,
+                storage_type,
+                dock_id,
+                availability_zone,
+            } => {
+                let query = page.query(&[
+                    ("Id", &id),
+                    ("Name", &name),
+                    ("Description", &description),
+                    ("Status", &status),
+                    ("StorageType", &storage_type),
+                    ("DockId", &dock_id),
+                    ("AvailabilityZone", &availability_zone),
+                ]);
+                session.list(&session.client.list::<PoolView<'_>>(PLACE, &query)?, LIST)
+            }
+            Self::Show { id } => {
+                session.show(&session.client.get::<PoolView<'_>>(&path_of(PLACE, &id))?, SHOW)
+            }
+            Self::Explain { size, profile, az } => {
+                let asked = Explain {
+                    size: size_of(&size)?,
+                    profile_id: profile.unwrap_or_default(),
+                    availability_zone: az.unwrap_or_default(),
+                };
+                let path = format!("{PLACE}/explain?{}", asked.to_query());
+                session.list(&session.client.get::<Vec<FitView<'_>>>(&path)?, EXPLAIN)
+            }
+        }
+    }
+}

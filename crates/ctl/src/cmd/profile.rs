@@ -1,0 +1,182 @@
+//! `osdsctl profile`.
+
+use std::collections::BTreeMap;
+
+use clap::Subcommand;
+use osds_rest_api::request::{CustomProperties, NewProfile};
+use osds_rest_api::{ProfileView, json, url};
+use serde_json::Value;
+
+use super::{Page, path_of};
+use crate::cli::Misuse;
+use crate::session::Session;
+
+const PLACE: &str = "profiles";
+const LIST: &[&str] = &["Id", "Name", "Description", "StorageType"];
+const CREATE: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "Name",
+    "Description",
+    "StorageType",
+    "ProvisioningProperties",
+    "ReplicationProperties",
+    "SnapshotProperties",
+    "DataProtectionProperties",
+    "CustomProperties",
+];
+const SHOW: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "StorageType",
+    "ProvisioningProperties",
+    "ReplicationProperties",
+    "SnapshotProperties",
+    "DataProtectionProperties",
+    "CustomProperties",
+];
+
+const CREATE_EXAMPLES: &str = "\
+Examples:
+  What volumes are made under when no profile is named:
+    osdsctl profile create '{\"name\":\"default_block\",\"description\":\"default policy\"}'
+  Volumes that several hosts may have at once:
+    osdsctl profile create \\
+      '{\"name\":\"multi-attach\",\"customProperties\":{\"capabilities:multiAttach\":\"<is> true\"}}'
+  Thin volumes on SSDs:
+    osdsctl profile create \\
+      '{\"name\":\"fast\",\"provisioningProperties\":{\"dataStorage\":{\"provisioningPolicy\":\"Thin\"}},
+        \"customProperties\":{\"capabilities:extras.advanced.diskType\":\"SSD\"}}'
+
+storageType is block when it is not given.";
+
+/// `osdsctl profile ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a profile.
+    #[command(after_help = CREATE_EXAMPLES)]
+    Create {
+        /// The profile as JSON.
+        #[arg(value_name = "profile info")]
+        info: String,
+    },
+    /// Show one profile.
+    Show {
+        /// Its id.
+        #[arg(value_name = "profile id")]
+        id: String,
+    },
+    /// List all profiles.
+    List {
+        #[command(flatten)]
+        page: Page,
+        /// Only the one with this id.
+        #[arg(long)]
+        id: Option<String>,
+        /// Only the one with this name.
+        #[arg(long)]
+        name: Option<String>,
+        /// Only those with this description.
+        #[arg(long)]
+        description: Option<String>,
+        /// Only those with this storage type: block or file.
+        #[arg(long = "storageType")]
+        storage_type: Option<String>,
+    },
+    /// Delete a profile that no volume uses.
+    Delete {
+        /// Its id.
+        #[arg(value_name = "profile id")]
+        id: String,
+    },
+    /// Manage the custom properties of a profile.
+    #[command(subcommand)]
+    Property(Property),
+}
+
+/// `osdsctl profile property ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Property {
+    /// List the custom properties of a profile.
+    List {
+        /// The profile.
+        #[arg(value_name = "profile id")]
+        profile: String,
+    },
+    /// Add or change one.
+    #[command(
+        after_help = "Example: osdsctl profile property set <profile id> capabilities:multiAttach '<is> true'"
+    )]
+    Set {
+        /// The profile.
+        #[arg(value_name = "profile id")]
+        profile: String,
+        /// Its name; capabilities:<pool key> chooses pools by it.
+        #[arg(value_name = "key")]
+        key: String,
+        /// What it shall be: JSON where it is JSON, else text.
+        #[arg(value_name = "value")]
+        value: String,
+    },
+    /// Remove one.
+    Remove {
+        /// The profile.
+        #[arg(value_name = "profile id")]
+        profile: String,
+        /// Its name.
+        #[arg(value_name = "key")]
+        key: String,
+    },
+}
+
+impl Command {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
+        let client = &session.client;
+        match self {
+            Self::Create { info } => {
+                let profile: NewProfile =
+                    json::read(info.as_bytes()).map_err(|e| Misuse(e.to_string()))?;
+                session.show(&client.post::<ProfileView<'_>>(PLACE, &profile)?, CREATE)
+            }
+            Self::Show { id } => {
+                session.show(&client.get::<ProfileView<'_>>(&path_of(PLACE, &id))?, SHOW)
+            }
+            Self::List { page, id, name, description, storage_type } => {
+                let query = page.query(&[
+                    ("Id", &id),
+                    ("Name", &name),
+                    ("Description", &description),
+                    ("StorageType", &storage_type),
+                ]);
+                session.list(&client.list::<ProfileView<'_>>(PLACE, &query)?, LIST)
+            }
+            Self::Delete { id } => Ok(client.delete(&path_of(PLACE, &id))?),
+            Self::Property(property) => property.run(session),
+        }
+    }
+}
+
+impl Property {
+    fn run(self, session: &Session) -> anyhow::Result<()> {
+        let place = |profile: &str| format!("{}/customProperties", path_of(PLACE, profile));
+        match self {
+            Self::List { profile } => {
+                let all: CustomProperties = session.client.get(&place(&profile))?;
+                session.show_pairs(&all.0)
+            }
+            Self::Set { profile, key, value } => {
+                let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
+                let one = CustomProperties(BTreeMap::from([(key, value)]));
+                let all: CustomProperties = session.client.post(&place(&profile), &one)?;
+                session.show_pairs(&all.0)
+            }
+            Self::Remove { profile, key } => {
+                let path = format!("{}/{}", place(&profile), url::encode(&key));
+                Ok(session.client.delete(&path)?)
+            }
+        }
+    }
+}

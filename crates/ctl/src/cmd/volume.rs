@@ -1,0 +1,296 @@
+//! `osdsctl volume`.
+
+use clap::{Args, Subcommand};
+use osds_rest_api::VolumeView;
+use osds_rest_api::client::Method;
+use osds_rest_api::request::{NewVolume, Resize, VolumeUpdate};
+
+use super::{Page, attachment, path_of};
+use crate::session::Session;
+use crate::wait::{Wait, check};
+
+const PLACE: &str = "block/volumes";
+const CREATE: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "Name",
+    "Description",
+    "GroupId",
+    "Size",
+    "AvailabilityZone",
+    "Status",
+    "PoolId",
+    "ProfileId",
+    "Metadata",
+    "MultiAttach",
+    "StatusReason",
+];
+const SHOW: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "GroupId",
+    "Size",
+    "AvailabilityZone",
+    "Status",
+    "PoolId",
+    "ProfileId",
+    "Metadata",
+    "SnapshotId",
+    "MultiAttach",
+    "StatusReason",
+];
+const EXTEND: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "GroupId",
+    "Size",
+    "AvailabilityZone",
+    "Status",
+    "PoolId",
+    "ProfileId",
+    "Metadata",
+    "MultiAttach",
+    "StatusReason",
+];
+const UPDATE: &[&str] = &[
+    "Id",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "GroupId",
+    "Size",
+    "AvailabilityZone",
+    "Status",
+    "PoolId",
+    "ProfileId",
+    "Metadata",
+    "MultiAttach",
+    "StatusReason",
+];
+// The order is that of an empty list.
+const LIST: &[&str] =
+    &["Id", "Name", "Description", "Size", "Status", "ProfileId", "AvailabilityZone"];
+
+/// `osdsctl volume ...`
+#[derive(Debug, Args)]
+pub(crate) struct Volume {
+    /// The id of a profile configured by the admin.
+    #[arg(short, long, global = true, help_heading = "Global options", value_name = "profile id")]
+    profile: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create a volume.
+    #[command(after_help = "\
+Examples:
+  osdsctl volume create 1 --name vol-name
+  osdsctl volume create 10 -n shared --profile <profile id> --wait")]
+    Create(Create),
+    /// Show one volume.
+    Show {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+    },
+    /// List all volumes.
+    List(List),
+    /// Delete a volume that no host has.
+    Delete {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Change the name or the description of a volume.
+    Update {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+        /// The new name.
+        #[arg(short, long)]
+        name: Option<String>,
+        /// The new description.
+        #[arg(short, long)]
+        description: Option<String>,
+    },
+    /// Make a volume larger.
+    Extend {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+        /// How large it shall be, in GiB.
+        #[arg(value_name = "new size")]
+        new_size: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Manage attachments: which host has which volume.
+    #[command(subcommand)]
+    Attachment(attachment::Command),
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// How large it shall be, in GiB.
+    #[arg(value_name = "size")]
+    size: String,
+    /// Its name.
+    #[arg(short, long)]
+    name: Option<String>,
+    /// Words for people.
+    #[arg(short, long)]
+    description: Option<String>,
+    /// Its availability zone.
+    #[arg(short, long, value_name = "zone")]
+    az: Option<String>,
+    /// The snapshot to make it from.
+    #[arg(short, long, value_name = "snapshot id")]
+    snapshot: Option<String>,
+    /// The pool to make it in; else one is chosen.
+    #[arg(short = 'l', long, value_name = "pool id")]
+    pool: Option<String>,
+    /// The snapshot is in a cloud.
+    #[arg(short = 'c', long = "snapshotFromCloud")]
+    snapshot_from_cloud: bool,
+    /// Let several hosts have it at once, though its profile does not say so.
+    #[arg(long)]
+    multi_attach: bool,
+    #[command(flatten)]
+    wait: Wait,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    page: Page,
+    /// Only the one with this id.
+    #[arg(long)]
+    id: Option<String>,
+    /// Only those with this name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those with this description.
+    #[arg(long)]
+    description: Option<String>,
+    /// Not used, as in the original: the tenant is that of the environment.
+    #[arg(long = "tenantId", hide = true)]
+    _tenant_id: Option<String>,
+    /// Only those of this user.
+    #[arg(long = "userId")]
+    user_id: Option<String>,
+    /// Only those with this status, like available or inUse.
+    #[arg(long)]
+    status: Option<String>,
+    /// Only those in this pool.
+    #[arg(long = "poolId")]
+    pool_id: Option<String>,
+    /// Only those in this availability zone.
+    #[arg(long = "availabilityZone")]
+    availability_zone: Option<String>,
+    /// Only those with this profile.
+    #[arg(long = "profileId")]
+    profile_id: Option<String>,
+    /// Only those in this group.
+    #[arg(long = "groupId")]
+    group_id: Option<String>,
+}
+
+/// A size in GiB, in the original's words when it is none.
+pub(crate) fn size_of(text: &str) -> anyhow::Result<i64> {
+    text.parse().map_err(|_| anyhow::anyhow!("input size is not valid. It only support integer."))
+}
+
+impl Volume {
+    pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
+        let client = &session.client;
+        match self.command {
+            Command::Create(create) => create.run(self.profile, session),
+            Command::Show { id } => {
+                session.show(&client.get::<VolumeView<'_>>(&path_of(PLACE, &id))?, SHOW)
+            }
+            Command::List(list) => {
+                let query = list.page.query(&[
+                    ("Id", &list.id),
+                    ("Name", &list.name),
+                    ("Description", &list.description),
+                    ("UserId", &list.user_id),
+                    ("AvailabilityZone", &list.availability_zone),
+                    ("Status", &list.status),
+                    ("PoolId", &list.pool_id),
+                    ("ProfileId", &list.profile_id),
+                    ("GroupId", &list.group_id),
+                ]);
+                session.list(&client.list::<VolumeView<'_>>(PLACE, &query)?, LIST)
+            }
+            Command::Delete { id, wait } => {
+                let waiting = wait.begin(session);
+                let path = path_of(PLACE, &id);
+                waiting.send(Method::DELETE, &path, None::<&()>)?;
+                waiting.until_gone::<VolumeView<'_>>(&id, &path)
+            }
+            Command::Update { id, name, description } => {
+                let update = VolumeUpdate { name, description, ..VolumeUpdate::default() };
+                let path = path_of(PLACE, &id);
+                session.show(&client.put::<VolumeView<'_>>(&path, &update)?, UPDATE)
+            }
+            Command::Extend { id, new_size, wait } => extend(&id, &new_size, wait, session),
+            Command::Attachment(command) => command.run(session),
+        }
+    }
+}
+
+impl Create {
+    fn run(self, profile: Option<String>, session: &Session) -> anyhow::Result<()> {
+        let body = NewVolume {
+            size: size_of(&self.size)?,
+            name: self.name.unwrap_or_default(),
+            description: self.description.unwrap_or_default(),
+            availability_zone: self.az.unwrap_or_default(),
+            profile_id: profile.unwrap_or_default(),
+            pool_id: self.pool.unwrap_or_default(),
+            multi_attach: self.multi_attach,
+            snapshot_id: self.snapshot.unwrap_or_default(),
+            snapshot_from_cloud: self.snapshot_from_cloud,
+            ..NewVolume::default()
+        };
+        let waiting = self.wait.begin(session);
+        let first: VolumeView<'_> = waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
+        let id = first.id.to_string();
+        let volume = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
+        session.show(&volume, CREATE)?;
+        if waiting.is_asked_for() { check(&id, &volume) } else { Ok(()) }
+    }
+}
+
+fn extend(id: &str, new_size: &str, wait: Wait, session: &Session) -> anyhow::Result<()> {
+    let body = Resize { new_size: size_of(new_size)? };
+    let path = path_of(PLACE, id);
+    let waiting = wait.begin(session);
+    let resize = format!("{path}/resize");
+    let first: VolumeView<'_> = waiting.send(Method::POST, &resize, Some(&body))?.read()?;
+    let volume = waiting.until_settled(id, &path, first)?;
+    session.show(&volume, EXTEND)?;
+    if !waiting.is_asked_for() {
+        return Ok(());
+    }
+    check(id, &volume)?;
+    // A volume that could not grow goes back to what it was.
+    if i64::try_from(volume.size) != Ok(body.new_size) {
+        let reason = match &*volume.status_reason {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        anyhow::bail!("volume {id} still has {} GiB{reason}", volume.size);
+    }
+    Ok(())
+}

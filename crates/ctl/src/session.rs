@@ -1,0 +1,125 @@
+//! One run's server and output: whom the environment says to talk to, and how data is printed.
+
+use std::collections::BTreeMap;
+use std::io::{ErrorKind, Write};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use osds_rest_api::client::{Client, DEFAULT_ENDPOINT, Exchange, Settings};
+use osds_rest_api::{ADMIN_TENANT, json};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::{Format, say};
+use crate::properties::{Properties, of_pairs};
+use crate::table;
+
+/// How long a request may take, besides what the server is asked to wait.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One run's server and output.
+pub(crate) struct Session {
+    /// The server.
+    pub(crate) client: Client,
+    format: Format,
+}
+
+impl Session {
+    /// As the environment says, with the original's defaults and warnings.
+    pub(crate) fn from_env(format: Format, debug: bool) -> anyhow::Result<Self> {
+        let endpoint = variable("OPENSDS_ENDPOINT").unwrap_or_else(|| {
+            say(&format!(
+                "WARNING: OPENSDS_ENDPOINT is not specified, use default({DEFAULT_ENDPOINT})"
+            ));
+            DEFAULT_ENDPOINT.to_owned()
+        });
+        let noauth = match variable("OPENSDS_AUTH_STRATEGY").as_deref() {
+            None => {
+                say("WARNING: Not found Env OPENSDS_AUTH_STRATEGY, use default(noauth)");
+                true
+            }
+            Some("noauth") => true,
+            Some("keystone") => {
+                bail!("OPENSDS_AUTH_STRATEGY=keystone is not supported yet, use noauth")
+            }
+            // The original takes any other word for noauth with the default tenant.
+            Some(_) => false,
+        };
+        let tenant = variable("OPENSDS_TENANT_ID")
+            .filter(|_| noauth)
+            .unwrap_or_else(|| ADMIN_TENANT.to_owned());
+        let client = Client::new(Settings {
+            endpoint,
+            tenant,
+            timeout: PATIENCE,
+            user_agent: concat!("osdsctl/", env!("CARGO_PKG_VERSION")).to_owned(),
+        })?;
+        let client = if debug { client.observed(Box::new(debug_exchange)) } else { client };
+        Ok(Self { client, format })
+    }
+
+    /// Prints one thing; as a table, with these properties.
+    pub(crate) fn show(&self, item: &impl Properties, keys: &[&str]) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => print(&table::of_one(item.properties(), keys)),
+            Format::Json | Format::Yaml => self.print_data(item),
+        }
+    }
+
+    /// Prints a list; as a table, with these columns.
+    pub(crate) fn list(&self, items: &[impl Properties], keys: &[&str]) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => {
+                print(&table::of_many(items.iter().map(Properties::properties).collect(), keys))
+            }
+            Format::Json | Format::Yaml => self.print_data(&items),
+        }
+    }
+
+    /// Prints free pairs.
+    pub(crate) fn show_pairs(&self, pairs: &BTreeMap<String, Value>) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => print(&table::of_pairs(of_pairs(pairs))),
+            Format::Json | Format::Yaml => self.print_data(pairs),
+        }
+    }
+
+    fn print_data(&self, data: &impl Serialize) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table | Format::Json => print(&json::pretty(data)),
+            Format::Yaml => {
+                let text = serde_saphyr::to_string(data).context("could not write YAML")?;
+                print(text.trim_end())
+            }
+        }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    Some(std::env::var_os(name)?.to_string_lossy().into_owned())
+}
+
+fn debug_exchange(exchange: &Exchange<'_>) {
+    say(&format!(
+        "DEBUG: {} {}\nDEBUG: StatusCode: {}\nDEBUG: Response Body: {}",
+        exchange.method,
+        exchange.url,
+        exchange.status,
+        String::from_utf8_lossy(exchange.body)
+    ));
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    to_stdout(format!("{text}\n").as_bytes())
+}
+
+/// Writes data to stdout. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn to_stdout(data: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(data).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("could not write to stdout")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
