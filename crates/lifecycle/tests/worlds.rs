@@ -111,10 +111,10 @@ fn promises() -> World {
 /// promised to be alone.
 fn leftovers() -> World {
     World {
-        asks: vec![(A, RW, Shared), (B, RW, Exclusive), (B, RW, SoleWriter)],
+        asks: vec![(A, RO, Shared), (B, RW, Exclusive), (B, RW, SoleWriter)],
         users: Users { force: true, ..Users::default() },
         trouble: Trouble { fails: &[Kind::Revoke], ..Trouble::default() },
-        last_generation: 9,
+        last_generation: 8,
         shows: vec![("alone after two were forced", |_, s| {
             s.phase(B) == Some(Phase::Attached)
                 && s.status() == "inUse"
@@ -293,6 +293,7 @@ fn twins() -> Vec<(Twin, World)> {
         (AbsentWhileServed, volume_with_a_host()),
         (AnyReplyConfirms, late(pair.clone())),
         (PromiseConfirmedBesideALeftover, leftovers()),
+        (AnotherModeIsNoLeftover, leftovers()),
         (FailedGrantHarmsAll, pair.clone()),
         (StatusIsTheLatestFailure, pair),
     ];
@@ -379,6 +380,7 @@ fn every_broken_twin_is_caught() {
         AbsentWhileServed                volume with a host 13 steps: who is served is on record, in its mode, or was forced
         AnyReplyConfirms                 shared              7 steps: who is served is on record, in its mode, or was forced
         PromiseConfirmedBesideALeftover  leftovers          10 steps: promises hold
+        AnotherModeIsNoLeftover          leftovers          11 steps: promises hold
         FailedGrantHarmsAll              shared              9 steps: a failure harms nobody else
         StatusIsTheLatestFailure         shared              8 steps: inUse while an attachment is live
     "#]].assert_eq(&table);

@@ -46,6 +46,7 @@ pub enum Twin {
     AbsentWhileServed,
     AnyReplyConfirms,
     PromiseConfirmedBesideALeftover,
+    AnotherModeIsNoLeftover,
     FailedGrantHarmsAll,
     StatusIsTheLatestFailure,
 }
@@ -216,6 +217,15 @@ impl World {
                 if wish.presence == Presence::Unwanted && dock.facts.size.is_none() =>
             {
                 applied.volume = VolumeOutcome::Absent;
+            }
+            Some(Twin::AnotherModeIsNoLeftover) => {
+                for (_, outcome) in
+                    applied.hosts.iter_mut().filter(|(host, _)| wish.hosts.contains_key(host))
+                {
+                    if let HostOutcome::RevokeFailed(fault) = outcome {
+                        *outcome = HostOutcome::GrantFailed(fault.clone());
+                    }
+                }
             }
             Some(_) | None => {}
         }
