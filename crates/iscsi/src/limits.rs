@@ -41,8 +41,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_total: 1024,
-            connections_per_initiator: 64,
+            connections_total: 4096,
+            connections_per_initiator: 1024,
             login_timeout: Duration::from_secs(15),
             idle_ping_after: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(30),

@@ -93,7 +93,7 @@ pub fn next(bytes: &[u8], digests: Digests, max_data: usize) -> Result<Parsed<'_
     }))
 }
 
-/// Appends a header whose data segment of `data_len` bytes will follow (see [`close_data`]).
+/// Appends a header whose data segment of `data_len` bytes will follow, and then its [`trailer`].
 pub fn open(out: &mut Vec<u8>, mut header: Header, data_len: usize, digests: Digests) {
     header.set_data_len(data_len);
     out.extend_from_slice(&header.0);

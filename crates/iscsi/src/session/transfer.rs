@@ -245,10 +245,8 @@ impl Transfers {
     /// would ever move.
     pub fn solicit(&mut self, next_tag: &mut u32) -> Option<Solicit> {
         let itt = *self.waiting.front()?;
-        let Some(transfer) = self.open.get_mut(&itt) else {
-            self.waiting.pop_front();
-            return None;
-        };
+        // An aborted task has left the queue as well, so whoever waits is open.
+        let transfer = self.open.get_mut(&itt)?;
         let expected = transfer.command.expected_len as usize;
         if transfer.reserved == 0 {
             if self.reserved > 0 && self.reserved + expected > self.budget {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use osds_iscsi::Limits;
 
-use crate::initiator::{Data, Error, Options, Residual};
+use crate::initiator::{Answer, Data, Error, Io, Options, Residual};
 use crate::scene::{ALICE, BOB, Scene, noise};
 
 const BLOCK: usize = 512;
@@ -85,6 +85,25 @@ fn deep_queues_of_mixed_commands_stay_in_step() {
         let piece = tags.iter().position(|t| *t == tag).unwrap();
         assert!(answer.good().unwrap() == pieces[piece][..]);
     }
+}
+
+#[test]
+fn a_pipeline_reads_what_a_pipeline_wrote() {
+    let scene = Scene::new();
+    let mut session = scene.login(ALICE).unwrap();
+    let pieces: Vec<Arc<[u8]>> = (0..200).map(|n| noise(n, 4096).into()).collect();
+    let lba = |n: usize| n as u64 * 8;
+    let mut n = 0..pieces.len();
+    let next = || n.next().map(|n| Io::Write { lba: lba(n), data: Arc::clone(&pieces[n]) });
+    session.pipeline(32, next, |_, answer| assert_eq!(answer.status, 0)).unwrap();
+    let (mut n, mut seen) = (0..pieces.len(), 0);
+    let next = || n.next().map(|n| Io::Read { lba: lba(n), blocks: 8 });
+    let done = |place, answer: &Answer| {
+        assert!(answer.data == pieces[place as usize][..]);
+        seen += 1;
+    };
+    session.pipeline(32, next, done).unwrap();
+    assert_eq!(seen, pieces.len());
 }
 
 #[test]

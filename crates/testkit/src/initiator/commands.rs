@@ -3,6 +3,7 @@
 //! A unit attention is news, not a failure: these methods take it and try again. Whoever wants to
 //! see it uses [`Session::command`], which does not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::queue::LUN;
@@ -10,6 +11,25 @@ use super::{Answer, Data, Error, Session};
 
 /// Unit attentions taken in a row before giving up.
 const ATTENTIONS: usize = 8;
+
+/// One command of [`Session::pipeline`].
+#[derive(Clone, Debug)]
+pub enum Io {
+    /// READ (16).
+    Read {
+        /// First block.
+        lba: u64,
+        /// Number of blocks.
+        blocks: u32,
+    },
+    /// WRITE (16).
+    Write {
+        /// First block.
+        lba: u64,
+        /// Whole blocks.
+        data: Arc<[u8]>,
+    },
+}
 
 /// What READ CAPACITY (16) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +129,42 @@ impl Session {
     pub fn submit_write(&mut self, lba: u64, data: &Arc<[u8]>) -> Result<super::Tag, Error> {
         let blocks = u32::try_from(data.len() / self.block_size()?).unwrap_or(u32::MAX);
         self.queue().submit(&extent(0x8a, lba, blocks), Data::Out(Arc::clone(data)))
+    }
+
+    /// Keeps up to `depth` commands in flight until `next` has no more and all have ended. Every end
+    /// goes to `done` together with the command's place in the order of `next`. A command that fails
+    /// is `done`'s business; only the loss of the session ends the run.
+    pub fn pipeline(
+        &mut self,
+        depth: usize,
+        mut next: impl FnMut() -> Option<Io>,
+        mut done: impl FnMut(u64, &Answer),
+    ) -> Result<(), Error> {
+        let mut places = HashMap::new();
+        let mut submitted = 0;
+        let mut more = true;
+        while more || !places.is_empty() {
+            while more && places.len() < depth.max(1) {
+                let tag = match next() {
+                    Some(Io::Read { lba, blocks }) => self.submit_read(lba, blocks)?,
+                    Some(Io::Write { lba, data }) => self.submit_write(lba, &data)?,
+                    None => {
+                        more = false;
+                        break;
+                    }
+                };
+                places.insert(tag, submitted);
+                submitted += 1;
+            }
+            if !places.is_empty() {
+                let (tag, answer) = self.queue().complete()?;
+                if let Some(place) = places.remove(&tag) {
+                    done(place, &answer);
+                }
+                self.queue().recycle(answer);
+            }
+        }
+        Ok(())
     }
 
     /// SYNCHRONIZE CACHE (16) of everything.

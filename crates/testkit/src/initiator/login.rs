@@ -1,4 +1,8 @@
 //! Login and discovery, as an ordinary initiator does them.
+//!
+//! Two rounds (security, then operational) or one when the caller starts late; what the target does
+//! not answer keeps the default of the standard. Odd logins are built from a bare `Wire` by the
+//! tests that need them.
 
 use std::net::SocketAddr;
 

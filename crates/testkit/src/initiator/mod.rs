@@ -14,7 +14,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub use self::commands::Capacity;
+pub use self::commands::{Capacity, Io};
 pub use self::login::discover;
 pub use self::queue::{Answer, Data, Residual, Tag};
 pub use self::wire::Wire;

@@ -1,4 +1,7 @@
 //! A socket that carries PDUs, well-formed or not.
+//!
+//! Sending is queued until somebody receives or flushes, so commands that are submitted together
+//! travel together. Every receive has a timeout: a test against a silent target ends.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
