@@ -1,0 +1,99 @@
+//! What users ask of volumes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::NAMES;
+use crate::check::{Checked, Rule, Shape};
+
+/// POST volumes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct NewVolume {
+    /// Its name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Words for people.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// How large, in GiB; whether that makes sense is for the controller to say.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub size: i64,
+    /// Where; empty for `default`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub availability_zone: String,
+    /// Under which profile; empty for `default_block`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub profile_id: String,
+    /// In which pool; empty to let the selector choose.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pool_id: String,
+    /// Whether several hosts may have it at once; the profile may say so too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub multi_attach: bool,
+    /// Free text pairs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// From which snapshot; empty for an empty volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub snapshot_id: String,
+    /// Whether that snapshot is in a cloud.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub snapshot_from_cloud: bool,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+impl Checked for NewVolume {
+    const SHAPE: Shape = Shape {
+        required: &["name", "size"],
+        members: &[
+            ("name", Rule::Text),
+            ("description", Rule::Text),
+            ("size", Rule::Integer),
+            ("availabilityZone", Rule::Text),
+            ("profileId", Rule::Text),
+            ("poolId", Rule::Text),
+            ("multiAttach", Rule::Flag),
+            ("snapshotId", Rule::Text),
+            ("snapshotFromCloud", Rule::Flag),
+        ],
+    };
+}
+
+/// PUT volumes: what is `None` or empty stays as it is; pairs are added.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeUpdate {
+    /// Its new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New words for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Free text pairs to add.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Checked for VolumeUpdate {
+    const SHAPE: Shape = NAMES;
+}
+
+/// POST volumes/{id}/resize.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Resize {
+    /// How large it shall be, in GiB.
+    pub new_size: i64,
+}
+
+impl Checked for Resize {
+    const SHAPE: Shape = Shape { required: &["newSize"], members: &[("newSize", Rule::Integer)] };
+}
