@@ -1,0 +1,184 @@
+//! The control plane's figures: the real daemon over real HTTP, each figure beside its baseline in
+//! the same run.
+//!
+//! The daemon is a child process on the embedded store, with the file driver and the built-in
+//! target really granting. The load is 32 blocking clients in this process, on the same cores, so
+//! that figures are what one small machine does in all. Baselines: a bare route of the same HTTP
+//! stack (this program again, as a child), and a bare write and fdatasync on the same disk.
+//!
+//! `cargo xtask bench [-- --quick]`
+
+mod bare;
+mod http;
+mod load;
+mod process;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use load::{Figures, run};
+use osds_testkit::daemon::Daemon;
+use process::Usage;
+
+const TENANT: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
+const CLIENTS: usize = 32;
+
+/// How much is done.
+#[derive(Clone, Copy)]
+struct Scale {
+    /// Volumes on record while lists are measured.
+    volumes: usize,
+    /// Volumes created, attached, detached and deleted.
+    cycle: usize,
+    /// How long reads are measured.
+    time: Duration,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|a| a == "bare-route") {
+        return bare::serve();
+    }
+    let quick = arguments.iter().any(|a| a == "--quick");
+    let scale = if quick {
+        Scale { volumes: 1000, cycle: 500, time: Duration::from_millis(500) }
+    } else {
+        Scale { volumes: 10_000, cycle: 4000, time: Duration::from_secs(3) }
+    };
+    let home = tempfile::tempdir().expect("a temporary directory");
+    measure(scale, home.path());
+}
+
+fn measure(scale: Scale, home: &Path) {
+    let config = write_config(home);
+    let program = Path::new(env!("CARGO_BIN_EXE_osds"));
+    let daemon = Daemon::start_with(program, home, &["--config", &config]).expect("a daemon");
+    println!("ready after {:.0} ms, empty", daemon.ready_after.as_secs_f64() * 1e3);
+    let api = daemon.api.trim_start_matches("http://").to_owned();
+    let usage = || Usage::of(daemon.id());
+    println!("RSS empty: {:.1} MiB\n", usage().rss_mib());
+    println!("{}", Figures::header());
+
+    let sync = load::fdatasync_loop(home, scale.time);
+    println!("{}", sync.row("bare write + fdatasync, 1 thread", None));
+
+    let hosts: Vec<String> = (0..CLIENTS).map(|n| add_host(&api, n)).collect();
+    let before = usage();
+    let (created, ids) = create(&api, scale.volumes);
+    let row = created.with_cpu(before.until(&usage()));
+    println!("{}", row.row("create to available", Some(&sync)));
+
+    let bare = bare::start();
+    let bare_usage = || Usage::of(bare.id());
+    let before = bare_usage();
+    let bare_route = run(CLIENTS, scale.time, |client, _| client_get(client, &bare.address, "/"))
+        .with_cpu(before.until(&bare_usage()));
+    println!("{}", bare_route.row("bare route of the same stack", None));
+    let read = |name: &str, path: &(dyn Fn(u64) -> String + Sync)| {
+        let before = usage();
+        let figures = run(CLIENTS, scale.time, |client, n| client_get(client, &api, &path(n)))
+            .with_cpu(before.until(&usage()));
+        println!("{}", figures.row(name, Some(&bare_route)));
+        let alone = run(1, scale.time / 3, |client, n| client_get(client, &api, &path(n)));
+        println!("{}", alone.row("  the same, one client", None));
+    };
+    read("GET volume", &|n| {
+        let id = &ids[usize::try_from(n.wrapping_mul(2_654_435_761)).unwrap_or(0) % ids.len()];
+        format!("{TENANT}/block/volumes/{id}")
+    });
+    let list = format!("{TENANT}/block/volumes?limit=50&offset=0&sortDir=desc&sortKey=id");
+    read("list, page of 50", &|_| list.clone());
+    let deep = format!("{TENANT}/block/volumes?limit=50&offset={}", scale.volumes / 2);
+    read("list, page of 50 from the middle", &|_| deep.clone());
+    let filtered = format!("{TENANT}/block/volumes?limit=50&Status=available&Name=v{}", 7);
+    read("list filtered by name and status", &|_| filtered.clone());
+    println!("RSS with {} volumes: {:.1} MiB", scale.volumes, usage().rss_mib());
+
+    let cycle: Vec<String> = ids.iter().take(scale.cycle).cloned().collect();
+    let before = usage();
+    let (attached, attachments) = attach(&api, &cycle, &hosts);
+    let row = attached.with_cpu(before.until(&usage()));
+    println!("{}", row.row("attach to available", Some(&sync)));
+    let path = |id: &String| format!("{TENANT}/block/attachments/{id}");
+    let before = usage();
+    let detached = remove(&api, &attachments, path).with_cpu(before.until(&usage()));
+    println!("{}", detached.row("detach until gone", Some(&sync)));
+    let path = |id: &String| format!("{TENANT}/block/volumes/{id}");
+    let before = usage();
+    let deleted = remove(&api, &cycle, path).with_cpu(before.until(&usage()));
+    println!("{}", deleted.row("delete until gone", Some(&sync)));
+    println!("RSS at the end: {:.1} MiB", usage().rss_mib());
+    let mut daemon = daemon;
+    daemon.kill().expect("it can be killed");
+    daemon.restart().expect("it starts again");
+    println!(
+        "ready after {:.0} ms, with {} volumes, after kill -9",
+        daemon.ready_after.as_secs_f64() * 1e3,
+        scale.volumes - cycle.len()
+    );
+}
+
+/// A pool that promises much more than this disk has: the volumes stay empty.
+fn write_config(home: &Path) -> String {
+    let yaml = "baseDir: pools\npool:\n  bench:\n    storageType: block\n    multiAttach: true\n    \
+                maxOverSubscriptionRatio: 1000\n";
+    let toml = "data_dir = \".\"\n[log]\nlevel = \"warn\"\n[[backend]]\nname = \"bench\"\n\
+                driver = \"file\"\nconfig = \"bench.yaml\"\n[backend.iscsi]\n\
+                listen = [\"127.0.0.1:0\"]\n";
+    std::fs::write(home.join("bench.yaml"), yaml).expect("a file can be written");
+    std::fs::write(home.join("osds.toml"), toml).expect("a file can be written");
+    home.join("osds.toml").display().to_string()
+}
+
+fn client_get(client: &mut http::Client, address: &str, path: &str) {
+    let answer = client.request(address, "GET", path, "", false);
+    assert_eq!(answer.status, 200, "GET {path}: {}", answer.body);
+}
+
+fn add_host(api: &str, number: usize) -> String {
+    let body = format!(
+        r#"{{"hostName":"host{number}","osType":"linux","accessMode":"agentless","ip":"10.0.0.1",
+            "initiators":[{{"portName":"iqn.2026-11.bench:{number}","protocol":"iscsi"}}]}}"#
+    );
+    let path = format!("{TENANT}/host/hosts");
+    let answer = http::Client::default().request(api, "POST", &path, &body, false);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    http::field(&answer.body, "id").to_owned()
+}
+
+fn create(api: &str, count: usize) -> (Figures, Vec<String>) {
+    let path = format!("{TENANT}/block/volumes");
+    load::each(CLIENTS, count, |client, number| {
+        let body = format!(r#"{{"name":"v{number}","size":1}}"#);
+        wished(client, api, &path, &body)
+    })
+}
+
+fn attach(api: &str, volumes: &[String], hosts: &[String]) -> (Figures, Vec<String>) {
+    let path = format!("{TENANT}/block/attachments");
+    load::each(CLIENTS, volumes.len(), |client, number| {
+        let (volume, host) = (&volumes[number], &hosts[number % hosts.len()]);
+        wished(client, api, &path, &format!(r#"{{"volumeId":"{volume}","hostId":"{host}"}}"#))
+    })
+}
+
+/// Asks for something and waits until it is available; its id.
+fn wished(client: &mut http::Client, api: &str, path: &str, body: &str) -> String {
+    let answer = client.request(api, "POST", path, body, true);
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    assert_eq!(http::field(&answer.body, "status"), "available", "{}", answer.body);
+    http::field(&answer.body, "id").to_owned()
+}
+
+fn remove(api: &str, ids: &[String], path: impl Fn(&String) -> String + Sync) -> Figures {
+    let began = Instant::now();
+    let (figures, _) = load::each(CLIENTS, ids.len(), |client, number| {
+        let answer = client.request(api, "DELETE", &path(&ids[number]), "", true);
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        String::new()
+    });
+    let last = ids.last().map(path).unwrap_or_default();
+    let answer = http::Client::default().request(api, "GET", &last, "", false);
+    assert_eq!(answer.status, 404, "gone means gone ({:?} later)", began.elapsed());
+    figures
+}

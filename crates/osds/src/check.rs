@@ -1,0 +1,32 @@
+//! `osds config check`: reads what a start would read and starts nothing.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::config::Config;
+use crate::wiring::load;
+
+/// Reads a configuration and all it names. Findings go to standard output.
+pub(crate) fn check(file: &Path) -> Result<()> {
+    let config = Config::read(file)?;
+    let mut warnings = 0;
+    for backend in &config.backends {
+        let loaded = load(backend)?;
+        for warning in &loaded.warnings {
+            println!("warning: {warning}");
+            warnings += 1;
+        }
+        for pool in loaded.config.pools.iter().map(|pool| &pool.pool) {
+            println!(
+                "backend {}: pool {} in zone {}, multiAttach {}",
+                backend.name, pool.name, pool.availability_zone, pool.multi_attach
+            );
+        }
+    }
+    if config.backends.is_empty() {
+        println!("no [[backend]]: one file pool in the data directory will be used");
+    }
+    println!("{} is usable, with {warnings} warnings", file.display());
+    Ok(())
+}

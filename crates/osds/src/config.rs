@@ -1,0 +1,287 @@
+//! `osds.toml`: everything the daemon needs to know, in one file.
+//!
+//! Unknown keys are mistakes and are refused with their line. Every value has a default, so an
+//! empty file (or none) runs one machine with a file pool. Paths are relative to the file itself.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use jiff::SignedDuration;
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where records, ledgers and (by default) volumes are kept.
+    pub data_dir: PathBuf,
+    /// The REST API.
+    pub api: Api,
+    /// Where records go.
+    pub store: StoreConfig,
+    /// The loop that makes wishes come true.
+    pub controller: ControllerConfig,
+    /// What the daemon says.
+    pub log: Log,
+    /// Storage backends, each with its dock; one file pool when there is none.
+    #[serde(rename = "backend")]
+    pub backends: Vec<Backend>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/osds"),
+            api: Api::default(),
+            store: StoreConfig::default(),
+            controller: ControllerConfig::default(),
+            log: Log::default(),
+            backends: Vec::new(),
+        }
+    }
+}
+
+/// `[api]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// Address of the REST API.
+    pub listen: SocketAddr,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// Longest time one request may take, waiting included.
+    pub request_timeout: SignedDuration,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50040)),
+            max_connections: 1024,
+            request_timeout: SignedDuration::from_secs(120),
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Which store.
+    pub kind: StoreKind,
+}
+
+/// Where records go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// A database file in the data directory.
+    #[default]
+    Embedded,
+    /// Nowhere: all is forgotten at the end. For trials only.
+    Memory,
+}
+
+/// `[controller]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControllerConfig {
+    /// Time between looks at everything.
+    pub sweep_every: SignedDuration,
+    /// How many volumes are worked on at once.
+    pub workers: usize,
+    /// First pause after a failure; doubled each time.
+    pub retry_first: SignedDuration,
+    /// Longest pause.
+    pub retry_most: SignedDuration,
+}
+
+impl Default for ControllerConfig {
+    fn default() -> Self {
+        Self {
+            sweep_every: SignedDuration::from_secs(30),
+            workers: 64,
+            retry_first: SignedDuration::from_millis(200),
+            retry_most: SignedDuration::from_secs(30),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// What is said, in the syntax of `RUST_LOG`, which overrides it.
+    pub level: String,
+    /// How it is said.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// How the daemon logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[[backend]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Its name, also that of its dock.
+    pub name: String,
+    /// Words for people.
+    #[serde(default)]
+    pub description: String,
+    /// Storage driver.
+    pub driver: StorageKind,
+    /// The driver's YAML file.
+    pub config: PathBuf,
+    /// How hosts reach its volumes.
+    #[serde(default)]
+    pub iscsi: Iscsi,
+}
+
+/// A storage driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StorageKind {
+    /// Sparse files in a directory.
+    File,
+}
+
+/// `[backend.iscsi]`: the built-in target.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Iscsi {
+    /// Addresses it listens on.
+    pub listen: Vec<SocketAddr>,
+    /// What hosts are told to connect to, as `address:port`; where it listens when empty.
+    pub advertise: Vec<String>,
+    /// Target names are this, a colon and the volume's id.
+    pub iqn_prefix: String,
+    /// Most connections at once.
+    pub max_connections: usize,
+    /// How long a detach waits for commands that are running before it reports a fault.
+    pub drain_timeout: SignedDuration,
+}
+
+impl Default for Iscsi {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 3260))],
+            advertise: Vec::new(),
+            iqn_prefix: osds_drivers::target::embedded::IQN_PREFIX.to_owned(),
+            max_connections: 1024,
+            drain_timeout: SignedDuration::from_secs(10),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what to do.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read configuration {}", path.display()))?;
+        let mut config =
+            Self::parse(&text).with_context(|| format!("in configuration {}", path.display()))?;
+        let home = path.parent().unwrap_or(Path::new("."));
+        config.data_dir = home.join(&config.data_dir);
+        for backend in &mut config.backends {
+            backend.config = home.join(&backend.config);
+        }
+        Ok(config)
+    }
+
+    /// Reads and checks the text of a file; paths stay as they are.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what to do.
+    pub fn parse(text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("api.request_timeout", self.api.request_timeout),
+            ("controller.sweep_every", self.controller.sweep_every),
+            ("controller.retry_first", self.controller.retry_first),
+            ("controller.retry_most", self.controller.retry_most),
+        ];
+        for (key, value) in positive {
+            duration(value).with_context(|| format!("{key} must be longer than nothing"))?;
+        }
+        for (index, backend) in self.backends.iter().enumerate() {
+            duration(backend.iscsi.drain_timeout)
+                .context("iscsi.drain_timeout must be longer than nothing")?;
+            let name = &backend.name;
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+            if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+                bail!("backend name '{name}' must be letters, digits, '-', '_' and '.'");
+            }
+            if self.backends[..index].iter().any(|other| other.name == *name) {
+                bail!("backend name '{name}' is used twice; give each backend its own");
+            }
+            if backend.iscsi.listen.is_empty() {
+                bail!("backend '{name}' has an empty iscsi.listen; give at least one address");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A configured duration, which must be positive.
+pub fn duration(value: SignedDuration) -> Result<Duration> {
+    match Duration::try_from(value) {
+        Ok(value) if !value.is_zero() => Ok(value),
+        Ok(_) | Err(_) => bail!("{value:#} is not a usable duration; write for example 30s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_says_what_the_defaults_are() {
+        let text = include_str!("../../../docs/examples/osds.toml");
+        let example = Config::parse(text).unwrap();
+        let defaults = Config::default();
+        assert_eq!(format!("{:?}", example.api), format!("{:?}", defaults.api));
+        assert_eq!(format!("{:?}", example.controller), format!("{:?}", defaults.controller));
+        assert_eq!(format!("{:?}", example.log), format!("{:?}", defaults.log));
+        let iscsi = &example.backends[0].iscsi;
+        assert_eq!(format!("{iscsi:?}"), format!("{:?}", Iscsi::default()));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let error = |text: &str| format!("{:#}", Config::parse(text).unwrap_err());
+        let unknown = error("[api]\nlisten = \"127.0.0.1:1\"\nlisten_adress = 1\n");
+        assert!(unknown.contains("line 3") && unknown.contains("listen_adress"), "{unknown}");
+        let zero = error("[controller]\nsweep_every = \"0s\"\n");
+        assert!(zero.contains("controller.sweep_every"), "{zero}");
+        let backend = "[[backend]]\nname = \"a\"\ndriver = \"file\"\nconfig = \"a.yaml\"\n";
+        let twice = error(&format!("{backend}{backend}"));
+        assert!(twice.contains("'a' is used twice"), "{twice}");
+        let path = error(&backend.replace("\"a\"", "\"../a\""));
+        assert!(path.contains("must be letters"), "{path}");
+    }
+}

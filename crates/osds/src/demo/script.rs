@@ -1,0 +1,304 @@
+//! The story, chapter by chapter.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use osds_testkit::daemon::Daemon;
+use osds_testkit::initiator::{Error as ScsiError, Session, discover};
+use serde_json::json;
+
+use super::narrator::Narrator;
+use super::steps::{Admin, Writer, connection, read_region, sense, text};
+
+const IQN_A: &str = "iqn.1994-05.com.redhat:alpha";
+const IQN_B: &str = "iqn.1994-05.com.redhat:beta";
+const IQN_STRANGER: &str = "iqn.1994-05.com.redhat:stranger";
+
+/// Who and what the story is about.
+struct Stage {
+    admin: Admin,
+    daemon: Daemon,
+    alpha: String,
+    beta: String,
+    volume: String,
+    attachment_a: String,
+    attachment_b: String,
+}
+
+pub(super) fn tell(say: &mut Narrator, daemon: Daemon, home: &Path) -> Result<()> {
+    println!("osds: one volume, many hosts, each read-write or read-only, enforced by the target.");
+    println!("Daemon {} serves {} and iSCSI {}", daemon.id(), daemon.api, daemon.portal);
+    println!("from {} (ready in {} ms).", home.display(), daemon.ready_after.as_millis());
+    let mut stage = set(say, daemon)?;
+    let (mut a, mut b) = log_in(say, &stage)?;
+    share(say, &mut a, &mut b)?;
+    stranger(say, &stage)?;
+    detach_while_writing(say, &stage, a, &mut b)?;
+    single_attach(say, &stage)?;
+    crash(say, &mut stage)?;
+    tidy_up(say, &stage)
+}
+
+fn set(say: &mut Narrator, daemon: Daemon) -> Result<Stage> {
+    let admin = Admin::new(&daemon.api)?;
+    say.chapter(
+        "A profile asks for multi-attach, and the controller picks a pool that offers it",
+        "The profile is the one printed in the OpenSDS MultiAttach design, to the letter.",
+    );
+    let alpha = admin.add_host("alpha", IQN_A)?;
+    let beta = admin.add_host("beta", IQN_B)?;
+    say.did("registered hosts alpha and beta, each by its iSCSI initiator name");
+    let profile = admin.post(
+        "profiles",
+        &json!({"name": "multi-attach", "description": "multi attach profile",
+                "customProperties": {"capabilities:multiAttach": "<is> true"}}),
+    )?;
+    say.did("osdsctl profile create '{\"name\": \"multi-attach\", ... \"<is> true\"}}'");
+    let volume = admin.post_and_wait(
+        "block/volumes",
+        &json!({"name": "database", "size": 1, "profileId": text(&profile, "id")}),
+    )?;
+    let pool = admin.get(&format!("pools/{}", text(&volume, "poolId")))?;
+    say.did("osdsctl volume create 1 --name database --profile multi-attach");
+    say.claim(
+        volume["multiAttach"] == json!(true) && pool["multiAttach"] == json!(true),
+        "the volume is multi-attach, in a pool that offers it",
+        &format!("pool {}, status {}", text(&pool, "name"), text(&volume, "status")),
+    );
+    let volume = text(&volume, "id");
+    let a = admin.attach(&volume, &alpha, "rw")?;
+    let b = admin.attach(&volume, &beta, "ro")?;
+    say.did("attached it to alpha read-write and to beta read-only");
+    say.claim(
+        text(&a, "status") == "available" && text(&b, "status") == "available",
+        "both attachments are available",
+        &format!("alpha {}, beta {}", text(&a, "attachMode"), text(&b, "attachMode")),
+    );
+    let (attachment_a, attachment_b) = (text(&a, "id"), text(&b, "id"));
+    Ok(Stage { admin, daemon, alpha, beta, volume, attachment_a, attachment_b })
+}
+
+fn log_in(say: &mut Narrator, stage: &Stage) -> Result<(Session, Session)> {
+    say.chapter(
+        "Both hosts log in over iSCSI and see the same disk",
+        "The target name, portal and LUN come from the attachment's connectionInfo.",
+    );
+    let path = format!("block/attachments/{}", stage.attachment_a);
+    let (target, portal) = connection(&stage.admin.get(&path)?)?;
+    say.note(&format!("{target} at {portal}, LUN 1"));
+    let mut a = Session::login(portal, IQN_A, &target).context("alpha cannot log in")?;
+    let mut b = Session::login(portal, IQN_B, &target).context("beta cannot log in")?;
+    let capacity = a.read_capacity()?;
+    let (id_a, id_b) = (a.vital_product_data(0x83)?, b.vital_product_data(0x83)?);
+    let naa = id_a.get(8..24).unwrap_or_default().iter().map(|b| format!("{b:02x}"));
+    say.claim(
+        id_a == id_b,
+        "the disk has one identity, the same on every path",
+        &format!("naa.{}", naa.collect::<String>()),
+    );
+    say.note(&format!("{capacity:?}"));
+    say.claim(
+        !a.is_write_protected()? && b.is_write_protected()?,
+        "alpha's disk is writable, beta's says that it is write-protected",
+        "MODE SENSE, WP bit",
+    );
+    Ok((a, b))
+}
+
+fn share(say: &mut Narrator, a: &mut Session, b: &mut Session) -> Result<()> {
+    say.chapter(
+        "What alpha writes, beta reads; what beta writes, the target refuses",
+        "Read-only is not a hint to the host: the target checks each command of each host.",
+    );
+    let page = b"written by alpha ".repeat(512 * 8 / 17 + 1)[..512 * 8].to_vec();
+    a.write(0, &page)?;
+    a.flush()?;
+    say.did("alpha wrote 4 KiB at block 0");
+    let seen = b.read(0, 8)?;
+    let words = String::from_utf8_lossy(&seen[..17]).trim_end().to_owned();
+    say.claim(seen == page, "beta reads the same bytes", &words);
+    match b.write(0, &vec![0xbb; 512 * 8]) {
+        Err(error @ ScsiError::CheckCondition { key: 7, asc: 0x27, .. }) => {
+            say.claim(true, "beta's write is refused by the target", &sense(&error));
+        }
+        Err(error) => say.claim(false, "beta's write is refused by the target", &sense(&error)),
+        Ok(()) => say.claim(false, "beta's write is refused by the target", "it was accepted"),
+    }
+    say.claim(a.read(0, 8)? == page, "and nothing on the disk has changed", "");
+    Ok(())
+}
+
+fn stranger(say: &mut Narrator, stage: &Stage) -> Result<()> {
+    say.chapter(
+        "A host that was not granted the volume does not get in",
+        "Not by discovery, and not by knowing the name.",
+    );
+    let (target, portal) = target_of(stage)?;
+    let shown = discover(portal, IQN_STRANGER)?;
+    say.claim(shown.is_empty(), "discovery shows the stranger nothing", "SendTargets=All");
+    let shown = discover(portal, IQN_A)?;
+    say.claim(shown.len() == 1, "discovery shows alpha its one target", "");
+    match Session::login(portal, IQN_STRANGER, &target) {
+        Err(error @ ScsiError::LoginRefused { .. }) => {
+            say.claim(true, "the stranger's login is refused", &error.to_string());
+        }
+        Err(error) => say.claim(false, "the stranger's login is refused", &error.to_string()),
+        Ok(_) => say.claim(false, "the stranger's login is refused", "it was let in"),
+    }
+    Ok(())
+}
+
+fn detach_while_writing(
+    say: &mut Narrator,
+    stage: &Stage,
+    a: Session,
+    b: &mut Session,
+) -> Result<()> {
+    say.chapter(
+        "Alpha is detached in the middle of its writes",
+        "The promise: once the detach is confirmed, no write of alpha reaches the disk, not even\n\
+         one that was under way. The target stops its commands, waits for those that run, and\n\
+         drops its session; only then does the control plane confirm.",
+    );
+    let writer = Writer::start(a);
+    let limit = Instant::now() + Duration::from_secs(10);
+    while writer.written() < 200 && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    say.did(&format!("alpha writes, 8 commands of 64 KiB in flight ({} done)", writer.written()));
+    let began = Instant::now();
+    stage.admin.delete_and_wait(&format!("block/attachments/{}", stage.attachment_a))?;
+    let confirmed = began.elapsed();
+    let at_once = read_region(b)?;
+    let (written, ended) = writer.join();
+    say.did(&format!(
+        "osdsctl volume attachment delete: confirmed after {:.1} ms",
+        confirmed.as_secs_f64() * 1e3
+    ));
+    say.note(&format!("alpha had {written} writes acknowledged; then: {ended}"));
+    std::thread::sleep(Duration::from_millis(300));
+    let later = read_region(b)?;
+    say.claim(
+        at_once == later,
+        "no write landed after the confirmation",
+        "1 MiB read by beta at once and 300 ms later is equal",
+    );
+    let (target, portal) = target_of(stage)?;
+    let again = Session::login(portal, IQN_A, &target);
+    say.claim(
+        matches!(again, Err(ScsiError::LoginRefused { .. })),
+        "alpha cannot log in again",
+        &again.err().map(|error| error.to_string()).unwrap_or_default(),
+    );
+    let volume = stage.admin.get(&format!("block/volumes/{}", stage.volume))?;
+    say.claim(
+        text(&volume, "status") == "inUse",
+        "the volume is still inUse: beta has it",
+        &text(&volume, "status"),
+    );
+    Ok(())
+}
+
+fn single_attach(say: &mut Narrator, stage: &Stage) -> Result<()> {
+    say.chapter(
+        "A volume without multi-attach has one host at a time",
+        "One compare-and-swap on the volume's record decides every race.",
+    );
+    let admin = &stage.admin;
+    let volume = admin.post_and_wait("block/volumes", &json!({"name": "single", "size": 1}))?;
+    let id = text(&volume, "id");
+    let first = admin.attach(&id, &stage.alpha, "rw")?;
+    say.did("attached volume single to alpha");
+    match admin.attach(&id, &stage.beta, "ro") {
+        Err(error) => {
+            let words = error.to_string();
+            let right = words.contains("volume is already attached to one of the host");
+            say.claim(right, "beta is refused, with the remedy", "");
+            say.note(&words);
+        }
+        Ok(_) => say.claim(false, "beta is refused, with the remedy", "it was granted"),
+    }
+    admin.delete_and_wait(&format!("block/attachments/{}", text(&first, "id")))?;
+    admin.delete_and_wait(&format!("block/volumes/{id}"))?;
+    Ok(())
+}
+
+fn crash(say: &mut Narrator, stage: &mut Stage) -> Result<()> {
+    say.chapter(
+        "The daemon is killed (SIGKILL) right after it accepted an attach",
+        "What was acknowledged is on disk, what was begun is finished, what was exported is\n\
+         exported again: a crash is just a restart.",
+    );
+    let path = format!("block/volumes/{}", stage.volume);
+    let before = stage.admin.get(&path)?;
+    let body = json!({"volumeId": stage.volume, "hostId": stage.alpha, "attachMode": "rw"});
+    let accepted = stage.admin.post("block/attachments", &body)?;
+    stage.daemon.kill()?;
+    say.did(&format!("202 for alpha's attachment ({}), then kill -9", text(&accepted, "status")));
+    stage.daemon.restart()?;
+    stage.admin = Admin::new(&stage.daemon.api)?;
+    say.did(&format!("started again: ready in {} ms", stage.daemon.ready_after.as_millis()));
+    let again = stage.admin.settled(&format!("block/attachments/{}", text(&accepted, "id")))?;
+    say.claim(
+        text(&again, "status") == "available",
+        "the attachment that was only accepted is made available",
+        &text(&again, "status"),
+    );
+    let after = stage.admin.get(&path)?;
+    let same = |key: &str| before[key] == after[key];
+    say.claim(
+        ["id", "name", "size", "status", "poolId", "multiAttach"].into_iter().all(same),
+        "the volume is as it was",
+        &text(&after, "status"),
+    );
+    let (target, portal) = target_of(stage)?;
+    let mut b = patiently(|| Session::login(portal, IQN_B, &target)).context("beta, again")?;
+    let mut a = patiently(|| Session::login(portal, IQN_A, &target)).context("alpha, again")?;
+    say.claim(
+        b.is_write_protected()? && !a.is_write_protected()?,
+        "both hosts log in again, beta still read-only",
+        "",
+    );
+    say.claim(read_region(&mut b)? == read_region(&mut a)?, "and both read the same blocks", "");
+    Ok(())
+}
+
+fn tidy_up(say: &mut Narrator, stage: &Stage) -> Result<()> {
+    say.chapter("The last host leaves", "Only then is the volume available, and can be deleted.");
+    let admin = &stage.admin;
+    let list = admin.get(&format!("block/attachments?volumeId={}", stage.volume))?;
+    let ids: Vec<String> = list.as_array().into_iter().flatten().map(|a| text(a, "id")).collect();
+    say.claim(
+        ids.len() == 2 && ids.contains(&stage.attachment_b),
+        "two attachments are on record",
+        "",
+    );
+    for id in ids {
+        admin.delete_and_wait(&format!("block/attachments/{id}"))?;
+    }
+    let path = format!("block/volumes/{}", stage.volume);
+    let volume = admin.get(&path)?;
+    let status = text(&volume, "status");
+    say.claim(status == "available", "nobody has it any more", &status);
+    admin.delete_and_wait(&path)?;
+    let gone = admin.get(&path).is_err_and(|error| error.is_not_found());
+    say.claim(gone, "and it is gone", "404");
+    Ok(())
+}
+
+fn target_of(stage: &Stage) -> Result<(String, std::net::SocketAddr)> {
+    connection(&stage.admin.get(&format!("block/attachments/{}", stage.attachment_b))?)
+}
+
+/// A real initiator keeps trying while a target restarts; so do these.
+fn patiently(log_in: impl Fn() -> Result<Session, ScsiError>) -> Result<Session> {
+    let limit = Instant::now() + Duration::from_secs(10);
+    loop {
+        match log_in() {
+            Ok(session) => return Ok(session),
+            Err(error) if Instant::now() > limit => bail!("login still fails: {error}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}

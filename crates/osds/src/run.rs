@@ -1,0 +1,81 @@
+//! `osds all`: from configuration to a clean end.
+//!
+//! The order is what makes a restart invisible: the ports are open before anything else can fail,
+//! the docks let hosts in again while the API already answers, and at the end the API stops first,
+//! then the loop, then the targets, so that nothing is told a half-truth.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use osds_rest::{Limits, Settings};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, duration};
+use crate::log;
+use crate::wiring::{self, Parts};
+
+/// Runs everything until a signal says to end.
+pub(crate) fn run(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()> {
+    log::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(config, default_iscsi))
+}
+
+async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()> {
+    let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
+        format!("cannot listen on {}; choose another api.listen", config.api.listen)
+    })?;
+    let parts = wiring::build(config, default_iscsi)?;
+    let (api, portals) = (listener.local_addr()?, parts.portals());
+    parts.controller.start().await.context("cannot start the controller")?;
+    for dock in &parts.docks {
+        let dock = Arc::clone(dock);
+        tokio::spawn(async move { dock.restore().await });
+    }
+    let stop = CancellationToken::new();
+    let limits = Limits {
+        connections: config.api.max_connections,
+        request: duration(config.api.request_timeout)?,
+        ..Limits::default()
+    };
+    let router = osds_rest::router(parts.controller.clone(), Settings::default());
+    let server =
+        tokio::spawn(osds_rest::serve(listener, router, limits, stop.clone().cancelled_owned()));
+    let portals: Vec<String> = portals.iter().map(ToString::to_string).collect();
+    println!("ready api=http://{api} iscsi={}", portals.join(","));
+    info!(%api, iscsi = portals.join(","), data_dir = %config.data_dir.display(), "ready");
+    let name = signalled().await?;
+    info!(signal = name, "ending");
+    stop.cancel();
+    if let Err(error) = server.await {
+        warn!(%error, "the API did not end cleanly");
+    }
+    end(parts).await;
+    info!("ended");
+    Ok(())
+}
+
+async fn end(parts: Parts) {
+    parts.controller.stop().await;
+    for target in &parts.targets {
+        if let Err(error) = target.shutdown().await {
+            warn!(error = %error.chain(), "a target did not end cleanly");
+        }
+    }
+}
+
+async fn signalled() -> Result<&'static str> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}

@@ -1,0 +1,144 @@
+//! Which parts there are and how they hold together: the only place that names concrete stores,
+//! drivers and targets.
+//!
+//! ```text
+//! REST -> Controller -> Dock (one for each backend) -> FileStorage
+//!            |                          |      `----> EmbeddedTarget
+//!          Store                     Ledger
+//! ```
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use osds_controller::{Controller, Docks, Settings, SystemClock};
+use osds_dock::{Dock, Identity, Ledger};
+use osds_dock_api::DockApi;
+use osds_drivers::config::{FileConfig, Loaded};
+use osds_drivers::storage::file::FileStorage;
+use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
+use osds_drivers::{StorageDriver, TargetDriver};
+use osds_iscsi::Limits;
+use osds_store::{EmbeddedStore, MemoryStore, Store};
+use tracing::warn;
+
+use crate::config::{Backend, Config, Iscsi, StorageKind, StoreKind, duration};
+use crate::node::Node;
+
+/// A daemon whose parts are made and not started.
+pub(crate) struct Parts {
+    pub(crate) controller: Controller,
+    pub(crate) docks: Vec<Arc<Dock>>,
+    pub(crate) targets: Vec<EmbeddedTarget>,
+}
+
+impl Parts {
+    /// Where the targets listen.
+    pub(crate) fn portals(&self) -> Vec<SocketAddr> {
+        self.targets.iter().flat_map(EmbeddedTarget::addresses).collect()
+    }
+}
+
+/// Makes every part that the configuration asks for.
+pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Parts> {
+    let data_dir = &config.data_dir;
+    std::fs::create_dir_all(data_dir).with_context(|| {
+        format!("cannot make data directory {}; choose another with --data-dir", data_dir.display())
+    })?;
+    let store = open_store(config)?;
+    let node = Node::open(data_dir)?;
+    let mut docks = Vec::new();
+    let mut targets = Vec::new();
+    let mut by_id = Docks::new();
+    for (backend, storage) in backends(config, default_iscsi)? {
+        let target = EmbeddedTarget::start(target_settings(&backend.iscsi)?)
+            .map_err(|error| anyhow::anyhow!("backend {}: {}", backend.name, error.chain()))?;
+        let identity = Identity {
+            id: node.dock_id(&backend.name),
+            name: backend.name.clone(),
+            description: backend.description.clone(),
+            endpoint: "local".to_owned(),
+            node: node.name.clone(),
+        };
+        let id = identity.id;
+        let ledger = Ledger::open(data_dir.join("docks").join(&backend.name).join("ledger"))
+            .with_context(|| format!("backend {}", backend.name))?;
+        let target_driver: Arc<dyn TargetDriver> = Arc::new(target.clone());
+        let dock = Arc::new(Dock::new(identity, storage, target_driver, ledger));
+        by_id.insert(id, Arc::clone(&dock) as Arc<dyn DockApi>);
+        docks.push(dock);
+        targets.push(target);
+    }
+    let settings = Settings {
+        sweep_every: duration(config.controller.sweep_every)?,
+        workers: config.controller.workers,
+        retry_first: duration(config.controller.retry_first)?,
+        retry_most: duration(config.controller.retry_most)?,
+    };
+    let controller = Controller::new(store, by_id, Arc::new(SystemClock), settings);
+    Ok(Parts { controller, docks, targets })
+}
+
+/// Reads a backend's driver YAML.
+pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
+    let StorageKind::File = backend.driver;
+    FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
+    Ok(match config.store.kind {
+        StoreKind::Memory => Arc::new(MemoryStore::new()),
+        StoreKind::Embedded => Arc::new(EmbeddedStore::open(config.data_dir.join("osds.redb"))?),
+    })
+}
+
+type BackendWithStorage = (Backend, Arc<dyn StorageDriver>);
+
+fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<BackendWithStorage>> {
+    if config.backends.is_empty() {
+        return Ok(vec![default_backend(&config.data_dir, default_iscsi)?]);
+    }
+    let with_storage = |backend: &Backend| -> Result<BackendWithStorage> {
+        let loaded = load(backend)?;
+        for warning in &loaded.warnings {
+            warn!("{warning}");
+        }
+        Ok((backend.clone(), Arc::new(FileStorage::new(loaded.config))))
+    };
+    config.backends.iter().map(with_storage).collect()
+}
+
+/// Two file pools in the data directory: what a first try needs and no more.
+fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<BackendWithStorage> {
+    let mut iscsi = Iscsi::default();
+    if let Some(listen) = listen {
+        iscsi.listen = vec![listen];
+    }
+    let backend = Backend {
+        name: "file".to_owned(),
+        description: "sparse files in the data directory".to_owned(),
+        driver: StorageKind::File,
+        config: PathBuf::new(),
+        iscsi,
+    };
+    let yaml = include_str!("default_pools.yaml");
+    let config = FileConfig::parse(&data_dir.join("built-in.yaml"), yaml)
+        .context("the built-in driver configuration")?
+        .config;
+    Ok((backend, Arc::new(FileStorage::new(config))))
+}
+
+fn target_settings(iscsi: &Iscsi) -> Result<EmbeddedSettings> {
+    let limits = Limits {
+        connections_total: iscsi.max_connections,
+        drain_timeout: duration(iscsi.drain_timeout)?,
+        ..Limits::default()
+    };
+    Ok(EmbeddedSettings {
+        listen: iscsi.listen.clone(),
+        advertise: iscsi.advertise.clone(),
+        iqn_prefix: iscsi.iqn_prefix.clone(),
+        limits,
+    })
+}
