@@ -136,8 +136,8 @@ fn profile_updates_and_custom_properties() {
     assert!(missing.message().ends_with("Wrong resource uuid provided!"));
     let body = format!(r#"{{"name":"dependent","size":1,"profileId":"{id}"}}"#);
     scene.post(&format!("{T}/block/volumes"), &body).expect(202);
-    let words = format!("There are dependent volumes : [dependent] for the specified profile {id}");
-    refused(&scene.delete(&format!("{T}/profiles/{id}")), JSON, &words);
+    let words = "There are dependent volumes : [dependent] for the specified profile ID";
+    refused(&scene.delete(&format!("{T}/profiles/{id}")), JSON, words);
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! A whole server in one process, and the sentences that the tests are written in.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::Router;
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_drivers::fake::{FakeStorage, FakeTarget};
@@ -25,13 +27,16 @@ pub const T: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
 pub const WAIT: (&str, &str) = ("Prefer", "wait=30");
 
 pub const DOCK: DockId = DockId::from_u128(0xd0c);
+pub const FAR_DOCK: DockId = DockId::from_u128(0xfa5);
 
 /// A running server and what is behind it.
 pub struct Scene {
     runtime: Option<Runtime>,
     pub address: SocketAddr,
     pub storage: FakeStorage,
+    pub far: FakeStorage,
     pub target: FakeTarget,
+    pub far_target: FakeTarget,
     pub store: Arc<MemoryStore>,
     pub controller: Controller,
     stop: Option<oneshot::Sender<()>>,
@@ -62,41 +67,75 @@ pub fn plain_pool(size: u64) -> PoolSpec {
     PoolSpec { name: "plain".to_owned(), multi_attach: false, ..shared_pool(size) }
 }
 
+/// What a server is made of.
+pub struct Setup {
+    pub pools: Vec<PoolSpec>,
+    /// Pools of a second dock, if there is to be one.
+    pub far_pools: Vec<PoolSpec>,
+    pub target: FakeTarget,
+    pub limits: Limits,
+    pub sweep_every: Duration,
+    /// What else the port serves.
+    pub more: Router,
+}
+
+impl Default for Setup {
+    /// One pool of 100 000 GiB.
+    fn default() -> Self {
+        Self {
+            pools: vec![shared_pool(100_000)],
+            far_pools: vec![],
+            target: FakeTarget::default(),
+            limits: Limits::default(),
+            sweep_every: Duration::from_secs(30),
+            more: Router::new(),
+        }
+    }
+}
+
+fn dock(id: DockId, storage: &FakeStorage, target: &FakeTarget, ledger: &Path) -> Arc<Dock> {
+    let identity = Identity {
+        id,
+        name: "dock".to_owned(),
+        description: String::new(),
+        endpoint: "local".to_owned(),
+        node: "here".to_owned(),
+    };
+    let ledger = Ledger::open(ledger.join(id.to_string())).unwrap();
+    Arc::new(Dock::new(identity, Arc::new(storage.clone()), Arc::new(target.clone()), ledger))
+}
+
+fn storage(pools: &[PoolSpec]) -> FakeStorage {
+    let storage = FakeStorage::default();
+    pools.iter().for_each(|pool| storage.add_pool(pool.clone()));
+    storage
+}
+
 impl Scene {
-    /// A server with one pool of 100 000 GiB.
     pub fn new() -> Self {
-        Self::with(&[shared_pool(100_000)], Limits::default())
+        Self::of(Setup::default())
     }
 
-    pub fn with(pools: &[PoolSpec], limits: Limits) -> Self {
-        let storage = FakeStorage::default();
-        pools.iter().for_each(|pool| storage.add_pool(pool.clone()));
-        Self::over(storage, FakeTarget::default(), limits)
+    pub fn with_pools(pools: Vec<PoolSpec>) -> Self {
+        Self::of(Setup { pools, ..Setup::default() })
     }
 
-    pub fn over(storage: FakeStorage, target: FakeTarget, limits: Limits) -> Self {
+    pub fn of(setup: Setup) -> Self {
         // The ledger syncs; memory does that quickly.
-        let shared = std::path::Path::new("/dev/shm");
+        let shared = Path::new("/dev/shm");
         let ledger = if shared.is_dir() { TempDir::new_in(shared) } else { TempDir::new() };
         let ledger = ledger.unwrap();
-        let identity = Identity {
-            id: DOCK,
-            name: "dock".to_owned(),
-            description: String::new(),
-            endpoint: "local".to_owned(),
-            node: "here".to_owned(),
-        };
-        let dock = Dock::new(
-            identity,
-            Arc::new(storage.clone()),
-            Arc::new(target.clone()),
-            Ledger::open(ledger.path()).unwrap(),
-        );
-        let docks: Docks = [(DOCK, Arc::new(dock) as _)].into();
+        let (near, far) = (storage(&setup.pools), storage(&setup.far_pools));
+        let (target, far_target) = (setup.target, FakeTarget::default());
+        let mut docks: Docks = [(DOCK, dock(DOCK, &near, &target, ledger.path()) as _)].into();
+        if !setup.far_pools.is_empty() {
+            docks.insert(FAR_DOCK, dock(FAR_DOCK, &far, &far_target, ledger.path()) as _);
+        }
         let store = Arc::new(MemoryStore::new());
         let settings = Settings {
             retry_first: Duration::from_millis(5),
             retry_most: Duration::from_millis(50),
+            sweep_every: setup.sweep_every,
             ..Settings::default()
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -113,14 +152,17 @@ impl Scene {
         });
         let address = listener.local_addr().unwrap();
         let router = osds_rest::router(controller.clone(), osds_rest::Settings::default());
-        let served = runtime.spawn(osds_rest::serve(listener, router, limits, async {
+        let router = router.merge(setup.more);
+        let served = runtime.spawn(osds_rest::serve(listener, router, setup.limits, async {
             let _ = stopped.await;
         }));
         Self {
             runtime: Some(runtime),
             address,
-            storage,
+            storage: near,
+            far,
             target,
+            far_target,
             store,
             controller,
             stop: Some(stop),
@@ -224,6 +266,16 @@ impl Scene {
     pub fn attachments_of(&self, volume: &str) -> Vec<serde_json::Value> {
         let list = self.get(&format!("{T}/block/attachments?volumeId={volume}")).expect(200);
         list.json().as_array().unwrap().clone()
+    }
+}
+
+/// Asks again and again until `done`.
+#[track_caller]
+pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done() {
+        assert!(Instant::now() < deadline, "not within 20 s: {what}");
+        std::thread::yield_now();
     }
 }
 
