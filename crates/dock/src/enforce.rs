@@ -1,12 +1,13 @@
 //! Making one wish true: facts, step, driver call, until no step is left.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError};
 
 use osds_dock_api::DockError;
 use osds_drivers::{DriverError, ExportFacts};
 use osds_lifecycle::enforcer::{self, Facts, Failures, Served, Step};
-use osds_model::{Applied, Fault, FaultKind, Presence, VolumeId, VolumeWish};
+use osds_model::{Applied, Fault, FaultKind, Grant, HostId, Presence, VolumeId, VolumeWish};
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
@@ -18,15 +19,26 @@ impl Dock {
         let turn = self.turn(wish.volume);
         let _mine = turn.lock().await;
         let held = self.ledger.get(wish.volume);
-        enforcer::accept(held.as_ref(), wish)
+        let wish = enforcer::accept(held.as_ref(), wish)
             .map_err(|rejected| DockError::Rejected(rejected.to_string()))?;
-        if held.as_ref() != Some(wish) {
-            self.ledger.put(wish).await.map_err(|error| {
-                let fault = DriverError::new(FaultKind::Temporary, "writing the dock's ledger");
-                DockError::Failed(fault.because(error).to_fault())
-            })?;
+        if held.as_ref() != Some(&wish) {
+            self.keep(&wish).await?;
         }
-        self.work(wish).await
+        let (facts, applied) = self.work(&wish).await?;
+        // Once the answer is out, the volume is known to have been there: a lost one must not be
+        // made anew, whatever late message asks for it.
+        let learnt = enforcer::remember(&wish, &facts);
+        if learnt != wish {
+            self.keep(&learnt).await?;
+        }
+        Ok(applied)
+    }
+
+    async fn keep(&self, wish: &VolumeWish) -> Result<(), DockError> {
+        self.ledger.put(wish).await.map_err(|error| {
+            let fault = DriverError::new(FaultKind::Temporary, "writing the dock's ledger");
+            DockError::Failed(fault.because(error).to_fault())
+        })
     }
 
     /// Lets the hosts of an earlier life in again, as the ledger says. Volumes are not made here:
@@ -53,7 +65,7 @@ impl Dock {
         Ok(Facts { size, served: export.map(served).unwrap_or_default() })
     }
 
-    async fn work(&self, wish: &VolumeWish) -> Result<Applied, DockError> {
+    async fn work(&self, wish: &VolumeWish) -> Result<(Facts, Applied), DockError> {
         let failed_at_all = |error: &DriverError| DockError::Failed(error.to_fault());
         let Some(pool) = self.pool_name(wish.pool).await else {
             let message = format!("this dock has no pool {}", wish.pool);
@@ -82,7 +94,8 @@ impl Dock {
         if facts.served.is_empty() && wish.hosts.is_empty() {
             self.target.unexport(wish.volume).await.map_err(|e| failed_at_all(&e))?;
         }
-        Ok(enforcer::outcome(wish, &facts, &failed))
+        let applied = enforcer::outcome(wish, &facts, &failed);
+        Ok((facts, applied))
     }
 
     async fn take(&self, step: Step, wish: &VolumeWish, pool: &str) -> Result<(), DriverError> {
@@ -126,14 +139,13 @@ impl Dock {
 }
 
 /// What the target says, in the enforcer's terms.
-pub(crate) fn served(
-    export: ExportFacts,
-) -> std::collections::BTreeMap<osds_model::HostId, Served> {
+pub(crate) fn served(export: ExportFacts) -> BTreeMap<HostId, Served> {
     export
         .hosts
         .into_iter()
         .map(|(host, facts)| {
-            (host, Served { mode: facts.grant.mode, connection: facts.connection })
+            let Grant { mode, initiators } = facts.grant;
+            (host, Served { mode, initiators, connection: facts.connection })
         })
         .collect()
 }

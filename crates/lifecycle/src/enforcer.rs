@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use osds_model::{
-    Applied, AttachMode, Capacity, Connection, Fault, FaultKind, HostId, HostOutcome, Presence,
-    VolumeOutcome, VolumeWish,
+    Applied, AttachMode, Capacity, Connection, Fault, FaultKind, Grant, HostId, HostOutcome,
+    Initiator, Presence, VolumeOutcome, VolumeWish,
 };
 
 /// What is really there, read back from the drivers.
@@ -25,8 +25,18 @@ pub struct Facts {
 pub struct Served {
     /// In this mode.
     pub mode: AttachMode,
+    /// By these names: the target knows hosts by nothing else.
+    pub initiators: Vec<Initiator>,
     /// Over this.
     pub connection: Connection,
+}
+
+impl Served {
+    /// Whether this is what `grant` says. A host under an old name, or under some of its names
+    /// only, is not served as granted: it is put out and let in anew.
+    fn is(&self, grant: &Grant) -> bool {
+        self.mode == grant.mode && self.initiators == grant.initiators
+    }
 }
 
 /// One driver call. Each is idempotent.
@@ -119,9 +129,7 @@ pub fn outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Applied {
     let mut hosts = BTreeMap::new();
     for (host, grant) in &wish.hosts {
         let outcome = match facts.served.get(host) {
-            Some(served) if served.mode == grant.mode => {
-                HostOutcome::Granted(served.connection.clone())
-            }
+            Some(served) if served.is(grant) => HostOutcome::Granted(served.connection.clone()),
             // Served, but not like this: first it has to be put out.
             Some(_) => HostOutcome::RevokeFailed(why_not_revoked(*host, failed)),
             None => HostOutcome::GrantFailed(why_not_granted(*host, &volume, failed)),
@@ -137,7 +145,7 @@ pub fn outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Applied {
 /// Hosts that are served and shall not be, or not like this.
 fn unwanted<'a>(wish: &'a VolumeWish, facts: &'a Facts) -> impl Iterator<Item = HostId> + 'a {
     facts.served.iter().filter_map(|(host, served)| {
-        let wanted = wish.hosts.get(host).is_some_and(|grant| grant.mode == served.mode);
+        let wanted = wish.hosts.get(host).is_some_and(|grant| served.is(grant));
         (!wanted).then_some(*host)
     })
 }

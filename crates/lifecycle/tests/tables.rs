@@ -48,7 +48,7 @@ fn wish(presence: Presence, hosts: &[(HostId, AttachMode)]) -> VolumeWish {
 }
 
 fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
-    let serve = |mode| Served { mode, connection: connection() };
+    let serve = |mode| Served { mode, initiators: vec![], connection: connection() };
     Facts {
         size: size.map(gib),
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
@@ -73,7 +73,9 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
             Step::Create(size) | Step::Extend(size) => facts.size = Some(size),
             Step::Grant(host) => {
                 let mode = wish.hosts[&host].mode;
-                facts.served.insert(host, Served { mode, connection: connection() });
+                facts
+                    .served
+                    .insert(host, Served { mode, initiators: vec![], connection: connection() });
             }
             Step::Delete => facts.size = None,
         }

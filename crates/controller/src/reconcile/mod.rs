@@ -160,7 +160,8 @@ impl Reconciler {
         tended.insert(volume, Arc::clone(&entry));
         drop(tended);
         let inner = Arc::clone(&self.inner);
-        let span = info_span!("reconcile", volume_id = %volume);
+        // Not below the request that poked: the work outlives it, and others poke too.
+        let span = info_span!(parent: None, "reconcile", volume_id = %volume);
         self.inner.tasks.spawn(async move { inner.tend(volume, &entry).await }.instrument(span));
     }
 

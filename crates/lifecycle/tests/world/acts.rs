@@ -149,7 +149,10 @@ impl World {
                 let wished = dock.ledger.as_ref().and_then(|wish| wish.hosts.get(&host));
                 if let Some(grant) = wished {
                     let mode = self.granted_mode(grant.mode);
-                    facts.served.insert(host, Served { mode, connection: connection() });
+                    facts.served.insert(
+                        host,
+                        Served { mode, initiators: vec![], connection: connection() },
+                    );
                 }
             }
             Step::Delete => facts.size = None,

@@ -213,7 +213,9 @@ impl State {
         s.dock.facts.size = record.made;
         s.dock.facts.served = held_by
             .iter()
-            .map(|&(host, mode, _)| (host, Served { mode, connection: connection() }))
+            .map(|&(host, mode, _)| {
+                (host, Served { mode, initiators: vec![], connection: connection() })
+            })
             .collect();
         s.record = Some(record);
         s.past.confirmed = true;
