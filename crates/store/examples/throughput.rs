@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use osds_model::access::AttachmentFacts;
+use osds_model::host::{Initiator, Protocol};
 use osds_model::id::{AttachmentId, HostId, PoolId, ProfileId, TenantId, UserId, VolumeId};
 use osds_model::volume::Terms;
 use osds_model::{
@@ -36,11 +38,24 @@ fn main() {
     runtime.block_on(async {
         let ids: Vec<u128> = (0..VOLUMES).collect();
         for chunk in ids.chunks(500) {
-            let txn = chunk.iter().fold(Txn::new(), |txn, id| txn.create(volume(*id, 0)));
+            let txn = chunk.iter().fold(Txn::new(), |txn, id| txn.create(volume(*id)));
             store.commit(txn).await.expect("fills");
         }
     });
     println!("10,000 volumes   {:>9.1} KiB each in memory", (resident() - rss) as f64 / 10_000.0);
+    let rss = resident();
+    runtime.block_on(async {
+        let volumes: Vec<_> = store.view().iter::<Volume>().cloned().collect();
+        for chunk in volumes.chunks(500) {
+            let txn = chunk.iter().fold(Txn::new(), |txn, old| {
+                let mut new = Volume::clone(old);
+                new.state.attachments.insert(HostId::from_u128(1), attachment(&new));
+                txn.replace(old, new)
+            });
+            store.commit(txn).await.expect("attaches");
+        }
+    });
+    println!("attached         {:>9.1} KiB more each", (resident() - rss) as f64 / 10_000.0);
 
     println!("bare fdatasync   {:>9.0} /s", bare(directory.path()));
     for writers in [1, 32] {
@@ -62,11 +77,17 @@ fn main() {
         std::hint::black_box(view.get::<Volume>(VolumeId::from_u128(spread(id))).is_some());
     }
     println!("get              {:>9.0} ns", millis(start) * 10.0);
-    let start = Instant::now();
     let tenant = TenantId::from("t1");
-    let page = view.volumes_of_tenant(&tenant).skip(9_000).take(50);
-    std::hint::black_box(page.filter_map(|id| view.get::<Volume>(id)).count());
-    println!("page 50 at 9,000 {:>9.1} us", millis(start) * 1000.0);
+    let mut times: Vec<f64> = (0..99)
+        .map(|_| {
+            let start = Instant::now();
+            let page = view.volumes_of_tenant(&tenant).skip(9_000).take(50);
+            std::hint::black_box(page.filter_map(|id| view.get::<Volume>(id)).count());
+            millis(start) * 1000.0
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    println!("page 50 at 9,000 {:>9.1} us, median of 99", times[49]);
 
     println!("resident         {:>9.1} MiB", resident() as f64 / 1024.0);
     println!(
@@ -136,17 +157,27 @@ fn spread(number: u128) -> u128 {
     number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835)
 }
 
-fn volume(number: u128, hosts: u128) -> Volume {
-    let attachment = |host| Attachment {
-        id: AttachmentId::from_u128(spread(number) ^ host),
+fn attachment(volume: &Volume) -> Attachment {
+    Attachment {
+        id: AttachmentId(volume.id.0),
         mode: AttachMode::ReadWrite,
         sharing: Sharing::Shared,
         phase: Phase::Attached,
         fault: None,
-        initiators: Vec::new(),
-        connection: Some(Connection::Iscsi { iqn: "iqn".into(), portals: Vec::new(), lun: 1 }),
-        about: osds_model::access::AttachmentFacts::default(),
-    };
+        initiators: vec![Initiator {
+            port_name: "iqn.1993-08.org.debian:01:0123456789ab".to_owned(),
+            protocol: Protocol::Iscsi,
+        }],
+        connection: Some(Connection::Iscsi {
+            iqn: format!("iqn.2026-01.io.osds:volume-{}", volume.id),
+            portals: vec!["127.0.0.1:3260".to_owned()],
+            lun: 1,
+        }),
+        about: AttachmentFacts::default(),
+    }
+}
+
+fn volume(number: u128) -> Volume {
     Volume {
         id: VolumeId::from_u128(spread(number)),
         created_at: Timestamp(1),
@@ -166,7 +197,7 @@ fn volume(number: u128, hosts: u128) -> Volume {
             presence: Presence::Wanted(Capacity::from_bytes(1 << 30)),
             made: Some(Capacity::from_bytes(1 << 30)),
             fault: None,
-            attachments: (0..hosts).map(|h| (HostId::from_u128(h), attachment(h))).collect(),
+            attachments: BTreeMap::new(),
         },
     }
 }

@@ -61,7 +61,7 @@ impl EmbeddedStore {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         if !path.try_exists().map_err(|error| refused(path, error))? {
-            make(path)?;
+            create_file(path)?;
         }
         let database = builder().open(path).map_err(|error| unusable(path, error))?;
         Self::start(RedbSink { database, path: path.to_owned(), durability: Durability::Immediate })
@@ -109,7 +109,7 @@ impl Store for EmbeddedStore {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
-        self.engine.commit(encode(txn)?).await
+        self.engine.commit(encoded(txn)?).await
     }
 
     fn watch(&self) -> Watch {
@@ -118,7 +118,7 @@ impl Store for EmbeddedStore {
 }
 
 /// The JSON of every record that `txn` puts, made by the caller's thread and not by the writer's.
-fn encode(txn: Txn) -> Result<Encoded, StoreError> {
+fn encoded(txn: Txn) -> Result<Encoded, StoreError> {
     let values = txn
         .ops
         .values()
@@ -230,7 +230,7 @@ fn last_writes(batch: &[Pending]) -> BTreeMap<Key, Option<Value<'_>>> {
         for ((kind, id), op) in &pending.txn.txn.ops {
             let value = match &op.write {
                 Write::Put(_) => {
-                    let json = values.next().expect("encode made a value for every put");
+                    let json = values.next().expect("encoded made a value for every put");
                     let revision = pending.view.revision();
                     Some(Value { format: kind.format(), revision, json })
                 }
@@ -288,7 +288,7 @@ fn builder() -> Builder {
 
 /// Makes an empty store at `path`, whole or not at all: it is made under another name first. When
 /// two processes do this at once, one file stays.
-fn make(path: &Path) -> Result<(), StoreError> {
+fn create_file(path: &Path) -> Result<(), StoreError> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".new-{}", std::process::id()));
     let draft = PathBuf::from(draft);
@@ -372,3 +372,63 @@ fn refused(path: &Path, error: io::Error) -> StoreError {
 
 #[cfg(test)]
 mod power_cut;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{encode, make};
+
+    /// What is said when a file holds this; an unreadable file is made with redb itself.
+    fn words(key: &[u8], value: &[u8], layout: u64) -> String {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        create_file(&path).unwrap();
+        let database = builder().open(&path).unwrap();
+        let txn = database.begin_write().unwrap();
+        txn.open_table(RECORDS).unwrap().insert(key, value).unwrap();
+        txn.open_table(META).unwrap().insert(LAYOUT.0, layout).unwrap();
+        txn.commit().unwrap();
+        drop(database);
+        let error = EmbeddedStore::open(&path).err().expect("is refused");
+        assert!(!error.retryable());
+        let words = error.to_string();
+        assert!(words.contains(path.to_str().unwrap()), "{words}");
+        words
+    }
+
+    fn value(format: u16, json: &[u8]) -> Vec<u8> {
+        [&format.to_be_bytes()[..], &7_u64.to_be_bytes(), json].concat()
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_a_remedy() {
+        let volume = make::volume(1);
+        let json = encode(&volume).unwrap();
+        let key = key_of(Kind::Volume, volume.id.0);
+
+        let newer = words(&key, &value(9, &json), 1);
+        let name = volume.id.to_string();
+        for part in [&name, "a volume in format 9", "up to 1", "a newer osds wrote it"] {
+            assert!(newer.contains(part), "{newer}");
+        }
+        assert!(words(&key, &value(1, &json[..9]), 1).contains("format 1 is unreadable"));
+        assert!(words(&key, b"short", 1).contains("cut short"));
+        assert!(words(b"", &value(1, &json), 1).contains("without a name"));
+        assert!(words(&key[..5], &value(1, &json), 1).contains("no uuid"));
+        let other = key_of(Kind::Volume, Uuid::from_u128(2));
+        assert!(words(&other, &value(1, &json), 1).contains("name of another"));
+        assert!(words(&[99; 17], &value(1, &json), 1).contains("kind 99"));
+        let layout = words(&key, &value(1, &json), 2);
+        assert!(layout.contains("layout 2") && layout.contains("layout 1"), "{layout}");
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_named_with_a_remedy() {
+        let path = Path::new("/data/store.redb");
+        let words = |kind: io::ErrorKind| refused(path, kind.into()).to_string();
+        assert!(words(io::ErrorKind::PermissionDenied).contains("write access"));
+        assert!(words(io::ErrorKind::NotFound).contains("/data does not exist"));
+        assert!(words(io::ErrorKind::StorageFull).contains("look at the disk"));
+        assert_eq!(directory_of(Path::new("store.redb")), Path::new("."));
+    }
+}

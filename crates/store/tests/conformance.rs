@@ -5,6 +5,7 @@ mod make;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +22,7 @@ fn get(store: &Shared, id: u128) -> Option<Versioned<Volume>> {
     store.view().get::<Volume>(VolumeId::from_u128(id)).cloned()
 }
 
-fn is_conflict<T>(result: Result<T, StoreError>) -> bool {
+fn is_conflict<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict))
 }
 
@@ -29,7 +30,7 @@ async fn create_needs_the_record_to_be_absent(store: Shared) {
     let first = store.commit(Txn::new().create(make::volume(1))).await.unwrap();
     assert_eq!(get(&store, 1).unwrap().revision, first);
     assert_eq!(*get(&store, 1).unwrap(), make::volume(1));
-    assert!(is_conflict(store.commit(Txn::new().create(make::volume(1))).await));
+    assert!(is_conflict(&store.commit(Txn::new().create(make::volume(1))).await));
     // Another kind with the same number is another record.
     store.commit(Txn::new().create(make::pool(1, 0))).await.unwrap();
 }
@@ -42,7 +43,7 @@ async fn replace_needs_the_record_to_be_unchanged(store: Shared) {
     let new = get(&store, 1).unwrap();
     assert_eq!(new.revision, revision);
     assert_eq!(*new, make::edited(&old));
-    assert!(is_conflict(store.commit(Txn::new().replace(&old, make::edited(&old))).await));
+    assert!(is_conflict(&store.commit(Txn::new().replace(&old, make::edited(&old))).await));
     assert_eq!(get(&store, 1).unwrap(), new);
 }
 
@@ -50,12 +51,12 @@ async fn remove_needs_the_record_to_be_unchanged(store: Shared) {
     store.commit(Txn::new().create(make::volume(1))).await.unwrap();
     let old = get(&store, 1).unwrap();
     store.commit(Txn::new().replace(&old, make::edited(&old))).await.unwrap();
-    assert!(is_conflict(store.commit(Txn::new().remove(&old)).await));
+    assert!(is_conflict(&store.commit(Txn::new().remove(&old)).await));
     let new = get(&store, 1).unwrap();
     store.commit(Txn::new().remove(&new)).await.unwrap();
     assert_eq!(get(&store, 1), None);
-    assert!(is_conflict(store.commit(Txn::new().remove(&new)).await));
-    assert!(is_conflict(store.commit(Txn::new().replace(&new, make::volume(1))).await));
+    assert!(is_conflict(&store.commit(Txn::new().remove(&new)).await));
+    assert!(is_conflict(&store.commit(Txn::new().replace(&new, make::volume(1))).await));
 }
 
 async fn a_record_made_again_is_not_the_old_one(store: Shared) {
@@ -64,7 +65,7 @@ async fn a_record_made_again_is_not_the_old_one(store: Shared) {
     store.commit(Txn::new().remove(&old)).await.unwrap();
     store.commit(Txn::new().create(make::volume(1))).await.unwrap();
     assert!(get(&store, 1).unwrap().revision > old.revision);
-    assert!(is_conflict(store.commit(Txn::new().replace(&old, make::volume(1))).await));
+    assert!(is_conflict(&store.commit(Txn::new().replace(&old, make::volume(1))).await));
 }
 
 async fn require_guards_without_writing(store: Shared) {
@@ -76,8 +77,8 @@ async fn require_guards_without_writing(store: Shared) {
     store.commit(Txn::new().require(&seen).replace(&seen, make::edited(&seen))).await.unwrap();
     let pool = store.view().get::<Pool>(PoolId::from_u128(1)).cloned().unwrap();
     let late = Txn::new().require(&seen).replace(&pool, make::pool(1, 6));
-    assert!(is_conflict(store.commit(late).await));
-    assert!(is_conflict(store.commit(Txn::new().require(&seen)).await));
+    assert!(is_conflict(&store.commit(late).await));
+    assert!(is_conflict(&store.commit(Txn::new().require(&seen)).await));
 }
 
 async fn a_transaction_is_written_whole_or_not_at_all(store: Shared) {
@@ -91,7 +92,7 @@ async fn a_transaction_is_written_whole_or_not_at_all(store: Shared) {
         .create(Claim::profile_name("gold", ProfileId::from_u128(1)));
     let fails = half.clone().create(make::host(3, "h"));
     store.commit(Txn::new().create(make::host(3, "h"))).await.unwrap();
-    assert!(is_conflict(store.commit(fails).await));
+    assert!(is_conflict(&store.commit(fails).await));
     let view = store.view();
     assert_eq!(view.revision(), Revision(before.0 + 1), "only the host was written");
     assert_eq!(view.len::<Volume>(), 1);
@@ -131,7 +132,7 @@ async fn one_claim_has_one_owner(store: Shared) {
     for taker in takers {
         match taker.await.unwrap() {
             Ok(profile) => winners.push(profile),
-            Err(error) => assert!(is_conflict::<()>(Err(error))),
+            Err(error) => assert!(matches!(error, StoreError::Conflict)),
         }
     }
     let [winner] = winners[..] else { panic!("{winners:?} all have the name") };
@@ -158,7 +159,7 @@ async fn host_names_are_unique_in_their_tenant_only(store: Shared) {
     let claim = |tenant, id| Claim::host_name(tenant, "node1", HostId::from_u128(id));
     store.commit(Txn::new().create(make::host(1, "node1")).create(claim(&t1, 1))).await.unwrap();
     store.commit(Txn::new().create(make::host(2, "node1")).create(claim(&t2, 2))).await.unwrap();
-    assert!(is_conflict(store.commit(Txn::new().create(claim(&t1, 3))).await));
+    assert!(is_conflict(&store.commit(Txn::new().create(claim(&t1, 3))).await));
     assert_eq!(store.view().host_named(&t1, "node1").unwrap().id, HostId::from_u128(1));
     assert_eq!(store.view().host_named(&t2, "node1").unwrap().id, HostId::from_u128(2));
     assert!(store.view().host_named(&t2, "node2").is_none());
@@ -290,6 +291,36 @@ async fn view_never_runs_ahead_of_latest(store: Shared) {
         commit.await.unwrap();
     }
     assert_eq!(store.view().revision(), store.latest().revision());
+}
+
+/// Many writes of the same records are on their way at once; each rests on the one before.
+async fn a_decision_may_rest_on_what_is_on_its_way(store: Shared) {
+    store.commit(Txn::new().create(make::volume(1))).await.unwrap();
+    let mut on_their_way = Vec::new();
+    for round in 0..50 {
+        let latest = store.latest();
+        let old = latest.get::<Volume>(VolumeId::from_u128(1)).unwrap();
+        let txn = Txn::new().replace(old, make::edited(old));
+        let pool = latest.get::<Pool>(PoolId::from_u128(1));
+        let txn = match (round % 3, pool) {
+            (0, None) => txn.create(make::pool(1, round)),
+            (1, Some(pool)) => txn.replace(pool, make::pool(1, round)),
+            (2, Some(pool)) => txn.remove(pool),
+            other => panic!("{other:?}"),
+        };
+        let store = Arc::clone(&store);
+        let mut commit = Box::pin(async move { store.commit(txn).await });
+        match std::future::poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
+            Poll::Ready(done) => drop(done.unwrap()),
+            Poll::Pending => on_their_way.push(commit),
+        }
+    }
+    for commit in on_their_way {
+        commit.await.unwrap();
+    }
+    assert_eq!(get(&store, 1).unwrap().state.generation.0, 51);
+    let pool = store.view().get::<Pool>(PoolId::from_u128(1)).cloned().unwrap();
+    assert_eq!(pool.allocated.bytes(), 49);
 }
 
 async fn hints_name_what_is_visible_by_then(store: Shared) {
@@ -484,6 +515,7 @@ conformance! {
     records_come_in_the_order_of_their_ids,
     indexes_follow_the_records,
     view_never_runs_ahead_of_latest,
+    a_decision_may_rest_on_what_is_on_its_way,
     hints_name_what_is_visible_by_then,
     a_watch_that_is_too_slow_is_told,
     concurrent_counters_lose_nothing,

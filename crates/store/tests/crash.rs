@@ -28,7 +28,7 @@ const WRITERS: u128 = 4;
 const KEPT: u64 = 5;
 
 fn id(writer: u128, step: u64) -> u128 {
-    writer << 64 | u128::from(step)
+    (writer << 64) | u128::from(step)
 }
 
 fn name(writer: u128, step: u64) -> String {
