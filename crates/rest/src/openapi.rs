@@ -1,8 +1,10 @@
 //! The OpenAPI document: made from the routes themselves, so it cannot speak of one that is not
 //! there. It is committed as `openapi/osds.json`; a test compares, `OSDS_UPDATE=1` rewrites.
 
+use osds_rest_api::{Checked, request};
 use utoipa::OpenApi as _;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 use crate::routes;
 
@@ -24,6 +26,34 @@ struct Preface;
 /// The document before the routes are in it.
 pub(crate) fn preface() -> OpenApi {
     Preface::openapi()
+}
+
+/// Says what the code says elsewhere: which members a body must have, and a name for each
+/// operation that no other has (a handler's own is only unique in its file).
+pub(crate) fn finish(document: &mut OpenApi) {
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+        let handler = operation.operation_id.take().unwrap_or_default();
+        operation.operation_id = Some(format!("{tag}.{handler}"));
+        // The first paragraph of a comment is broken into lines for our eyes only.
+        operation.summary = operation.summary.take().map(|text| text.replace('\n', " "));
+    }
+    let Some(components) = &mut document.components else { return };
+    for (name, must) in [
+        ("NewVolume", request::NewVolume::SHAPE.required),
+        ("Resize", request::Resize::SHAPE.required),
+        ("NewAttachment", request::NewAttachment::SHAPE.required),
+        ("NewProfile", request::NewProfile::SHAPE.required),
+        ("NewHost", request::NewHost::SHAPE.required),
+    ] {
+        if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
+            body.required = must.iter().map(|&member| member.to_owned()).collect();
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
 /// A document as text.

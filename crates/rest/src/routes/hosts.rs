@@ -123,7 +123,7 @@ async fn delete(State(app): State<Arc<App>>, scope: Scope) -> Result<Response, F
 #[utoipa::path(
     post, path = "/v1beta/{tenantId}/host/hosts/{id}/fence", tag = "hosts",
     params(("tenantId" = String, Path), ("id" = String, Path)),
-    request_body = NewFence,
+    request_body = Option<NewFence>,
     responses(
         (status = 200, body = HostView<'static>),
         (status = 404, body = ErrorBody<'static>),

@@ -32,7 +32,7 @@ use crate::{answer, openapi};
 
 /// The routes that are in the OpenAPI document, and their description.
 pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::preface())
+    let (routes, mut document) = OpenApiRouter::with_openapi(openapi::preface())
         .merge(versions::routes())
         .merge(docks::routes())
         .merge(pools::routes())
@@ -40,7 +40,9 @@ pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
         .merge(hosts::routes())
         .merge(volumes::routes())
         .merge(attachments::routes())
-        .split_for_parts()
+        .split_for_parts();
+    openapi::finish(&mut document);
+    (routes, document)
 }
 
 pub(crate) fn all(app: Arc<App>) -> Router {

@@ -29,10 +29,12 @@ fn the_committed_document_is_this_servers() {
 fn every_path_of_the_document_has_a_route() {
     let document: Value = serde_json::from_str(&osds_rest::document()).unwrap();
     let scene = Scene::new();
-    let mut count = 0;
+    let (mut count, mut ids) = (0, BTreeSet::new());
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             assert!(operation["summary"].is_string(), "{method} {path} does not say what it does");
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id), "two operations are called {id}");
             let path = path.replace("/v1beta/{tenantId}", T).replace("{apiVersion}", "v1beta");
             let path = path.replace("{id}", "nope").replace("{key}", "nope");
             let method = method.to_uppercase();
@@ -42,6 +44,8 @@ fn every_path_of_the_document_has_a_route() {
         }
     }
     assert!(count > 30, "{count}");
+    let must = &document["components"]["schemas"]["NewVolume"]["required"];
+    assert_eq!(*must, serde_json::json!(["name", "size"]));
 }
 
 #[test]
