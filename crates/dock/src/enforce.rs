@@ -11,13 +11,14 @@ use osds_model::{Applied, Fault, FaultKind, Grant, HostId, Presence, VolumeId, V
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
-use crate::Dock;
+use crate::{Dock, LedgerError};
 
 impl Dock {
     /// Puts the wish on the ledger and works until no step is left.
     pub(crate) async fn enforce_wish(&self, wish: &VolumeWish) -> Result<Applied, DockError> {
         let turn = self.turn(wish.volume);
         let _mine = turn.lock().await;
+        self.ledger.loaded().await.map_err(|error| ledger_failed("reading", error))?;
         let held = self.ledger.get(wish.volume);
         let wish = enforcer::accept(held.as_ref(), wish)
             .map_err(|rejected| DockError::Rejected(rejected.to_string()))?;
@@ -35,15 +36,15 @@ impl Dock {
     }
 
     async fn keep(&self, wish: &VolumeWish) -> Result<(), DockError> {
-        self.ledger.put(wish).await.map_err(|error| {
-            let fault = DriverError::new(FaultKind::Temporary, "writing the dock's ledger");
-            DockError::Failed(fault.because(error).to_fault())
-        })
+        self.ledger.put(wish).await.map_err(|error| ledger_failed("writing", error))
     }
 
     /// Lets the hosts of an earlier life in again, as the ledger says. Volumes are not made here:
     /// one that is missing now was lost, or was never confirmed and is asked for again.
     pub async fn restore(&self) {
+        if self.ledger.loaded().await.is_err() {
+            return;
+        }
         for wish in self.ledger.all() {
             let turn = self.turn(wish.volume);
             let _mine = turn.lock().await;
@@ -136,6 +137,12 @@ impl Dock {
         }
         Arc::clone(busy.entry(volume).or_default())
     }
+}
+
+/// What a dock says that cannot use its ledger.
+pub(crate) fn ledger_failed(doing: &str, error: LedgerError) -> DockError {
+    let fault = DriverError::new(FaultKind::Temporary, format!("{doing} the dock's ledger"));
+    DockError::Failed(fault.because(error).to_fault())
 }
 
 /// What the target says, in the enforcer's terms.

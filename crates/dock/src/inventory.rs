@@ -6,20 +6,19 @@ use osds_dock_api::{DockError, Held, Inventory};
 use osds_drivers::storage::EntryName;
 use osds_drivers::{DriverError, ExportFacts};
 use osds_lifecycle::enforcer::{self, Facts, Failures};
-use osds_model::{Capacity, FaultKind, Presence, VolumeId, VolumeWish};
+use osds_model::{Capacity, Presence, VolumeId, VolumeWish};
 use tracing::warn;
 
 use crate::Dock;
-use crate::enforce::served;
+use crate::enforce::{ledger_failed, served};
 
 impl Dock {
     /// Compares the ledger with what the drivers say, and mends the ledger's own files.
     pub(crate) async fn take_inventory(&self) -> Result<Inventory, DockError> {
         let failed = |error: &DriverError| DockError::Failed(error.to_fault());
-        let restored = self.ledger.restore_missing().await.map_err(|error| {
-            let doing = DriverError::new(FaultKind::Temporary, "mending the dock's ledger");
-            failed(&doing.because(error))
-        })?;
+        let unreadable = |error| ledger_failed("mending", error);
+        self.ledger.loaded().await.map_err(unreadable)?;
+        let restored = self.ledger.restore_missing().await.map_err(unreadable)?;
         for volume in restored {
             warn!(volume_id = %volume, "a ledger entry was missing and is written anew");
         }

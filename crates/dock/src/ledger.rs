@@ -5,7 +5,8 @@
 //! stays as a tombstone for a day: an older "make it" may still be on its way.
 //!
 //! The files are the truth only at start; after that memory is, and [`Ledger::restore_missing`]
-//! writes back what somebody took away.
+//! writes back what somebody took away. They are read beside everything else that starts, as a
+//! dock may hold tens of thousands; whoever needs a wish waits in [`Ledger::loaded`] first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -17,6 +18,8 @@ use std::time::{Duration, SystemTime};
 
 use osds_model::{Presence, VolumeId, VolumeWish};
 use serde::{Deserialize, Serialize};
+use tokio::sync::SetOnce;
+use tracing::error;
 
 /// Longer than any message can be on its way.
 const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -31,10 +34,11 @@ pub struct Ledger {
 struct Inner {
     directory: PathBuf,
     wishes: Mutex<BTreeMap<VolumeId, VolumeWish>>,
+    loaded: SetOnce<Result<(), LedgerError>>,
 }
 
 /// A ledger that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The file system said no.
     #[error("{doing} {path}")]
@@ -44,7 +48,7 @@ pub enum LedgerError {
         /// To what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// An entry cannot be understood.
     #[error(
@@ -66,35 +70,34 @@ struct Entry {
 }
 
 impl Ledger {
-    /// Opens the ledger in `directory`, which is made when it is missing; forgets tombstones
-    /// that are a day old.
+    /// Opens the ledger in `directory`, which is made when it is missing, and starts to read it;
+    /// tombstones that are a day old are forgotten.
     ///
     /// # Errors
-    /// [`LedgerError`] naming the file and the remedy.
+    /// The directory cannot be made.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, LedgerError> {
         let directory = directory.into();
         fs::create_dir_all(&directory).map_err(io_error("making ledger directory", &directory))?;
-        let mut wishes = BTreeMap::new();
-        let listing = fs::read_dir(&directory).map_err(io_error("reading", &directory))?;
-        for file in listing {
-            let path = file.map_err(io_error("reading", &directory))?.path();
-            match path.extension().and_then(|e| e.to_str()) {
-                Some("json") => {}
-                // Left by a crash in the middle of a write: the entry proper is still the old one.
-                Some("new") => {
-                    fs::remove_file(&path).map_err(io_error("removing", &path))?;
-                    continue;
-                }
-                Some(_) | None => continue,
+        let (wishes, loaded) = (Mutex::default(), SetOnce::new());
+        let ledger = Self { inner: Arc::new(Inner { directory, wishes, loaded }) };
+        let reader = ledger.clone();
+        std::thread::spawn(move || {
+            let outcome = read_all(&reader.inner.directory).map(|held| *reader.wishes() = held);
+            if let Err(error) = &outcome {
+                error!(%error, "the dock's ledger cannot be read; nothing is enforced until it can");
             }
-            let wish = read(&path)?;
-            if wish.presence == Presence::Unwanted && is_old(&path) {
-                fs::remove_file(&path).map_err(io_error("removing", &path))?;
-            } else {
-                wishes.insert(wish.volume, wish);
-            }
-        }
-        Ok(Self { inner: Arc::new(Inner { directory, wishes: Mutex::new(wishes) }) })
+            // Set here and nowhere else.
+            let _ = reader.inner.loaded.set(outcome);
+        });
+        Ok(ledger)
+    }
+
+    /// Waits until the files are read. Nothing may be decided before.
+    ///
+    /// # Errors
+    /// [`LedgerError`] naming the file and the remedy.
+    pub async fn loaded(&self) -> Result<(), LedgerError> {
+        self.inner.loaded.wait().await.clone()
     }
 
     /// The wish held for a volume.
@@ -175,6 +178,30 @@ impl Ledger {
     }
 }
 
+fn read_all(directory: &Path) -> Result<BTreeMap<VolumeId, VolumeWish>, LedgerError> {
+    let mut wishes = BTreeMap::new();
+    let listing = fs::read_dir(directory).map_err(io_error("reading", directory))?;
+    for file in listing {
+        let path = file.map_err(io_error("reading", directory))?.path();
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("json") => {}
+            // Left by a crash in the middle of a write: the entry proper is still the old one.
+            Some("new") => {
+                fs::remove_file(&path).map_err(io_error("removing", &path))?;
+                continue;
+            }
+            Some(_) | None => continue,
+        }
+        let wish = read(&path)?;
+        if wish.presence == Presence::Unwanted && is_old(&path) {
+            fs::remove_file(&path).map_err(io_error("removing", &path))?;
+        } else {
+            wishes.insert(wish.volume, wish);
+        }
+    }
+    Ok(wishes)
+}
+
 fn read(path: &Path) -> Result<VolumeWish, LedgerError> {
     let corrupt = |reason: String| LedgerError::Corrupt { path: path.to_owned(), reason };
     let bytes = fs::read(path).map_err(io_error("reading ledger entry", path))?;
@@ -195,7 +222,7 @@ fn is_old(path: &Path) -> bool {
 
 fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LedgerError {
     let path = path.to_owned();
-    move |source| LedgerError::Io { doing, path, source }
+    move |source| LedgerError::Io { doing, path, source: Arc::new(source) }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -211,6 +238,12 @@ async fn blocking<T: Send + 'static>(
 mod tests {
     use super::*;
     use osds_model::{Capacity, Generation, PoolId};
+
+    async fn opened(directory: impl Into<PathBuf>) -> Result<Ledger, LedgerError> {
+        let ledger = Ledger::open(directory)?;
+        ledger.loaded().await?;
+        Ok(ledger)
+    }
 
     fn wish(number: u128, generation: u64, presence: Presence) -> VolumeWish {
         VolumeWish {
@@ -228,34 +261,34 @@ mod tests {
     async fn what_was_put_is_there_after_a_restart() {
         let home = tempfile::tempdir().unwrap();
         let wanted = Presence::Wanted(Capacity::from_bytes(1));
-        let ledger = Ledger::open(home.path().join("ledger")).unwrap();
+        let ledger = opened(home.path().join("ledger")).await.unwrap();
         ledger.put(&wish(1, 1, wanted)).await.unwrap();
         ledger.put(&wish(1, 2, wanted)).await.unwrap();
         ledger.put(&wish(2, 5, Presence::Unwanted)).await.unwrap();
         // A crash in the middle of a write leaves this; it must not count.
         fs::write(ledger.path(VolumeId::from_u128(1)).with_extension("new"), b"{\"for").unwrap();
-        let again = Ledger::open(home.path().join("ledger")).unwrap();
+        let again = opened(home.path().join("ledger")).await.unwrap();
         assert_eq!(again.all(), [wish(1, 2, wanted), wish(2, 5, Presence::Unwanted)]);
     }
 
     #[tokio::test]
     async fn old_tombstones_go_and_young_ones_stay() {
         let home = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(home.path()).unwrap();
+        let ledger = opened(home.path()).await.unwrap();
         for number in [1, 2] {
             ledger.put(&wish(number, 5, Presence::Unwanted)).await.unwrap();
         }
         let old = SystemTime::now() - TOMBSTONE_AGE - Duration::from_secs(1);
         let file = File::options().write(true).open(ledger.path(VolumeId::from_u128(1))).unwrap();
         file.set_modified(old).unwrap();
-        let again = Ledger::open(home.path()).unwrap();
+        let again = opened(home.path()).await.unwrap();
         assert_eq!(again.all(), [wish(2, 5, Presence::Unwanted)]);
     }
 
     #[tokio::test]
     async fn an_entry_that_was_taken_away_comes_back() {
         let home = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(home.path()).unwrap();
+        let ledger = opened(home.path()).await.unwrap();
         ledger.put(&wish(1, 1, Presence::Unwanted)).await.unwrap();
         assert_eq!(ledger.restore_missing().await.unwrap(), []);
         fs::remove_file(ledger.path(VolumeId::from_u128(1))).unwrap();
@@ -263,11 +296,11 @@ mod tests {
         assert!(ledger.path(VolumeId::from_u128(1)).exists());
     }
 
-    #[test]
-    fn rubbish_is_named_with_its_remedy() {
+    #[tokio::test]
+    async fn rubbish_is_named_with_its_remedy() {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("x.json"), b"{}").unwrap();
-        let error = Ledger::open(home.path()).err().unwrap().to_string();
+        let error = opened(home.path()).await.err().unwrap().to_string();
         assert!(error.contains("x.json") && error.contains("move it away"), "{error}");
     }
 }

@@ -127,7 +127,9 @@ impl Reconciler {
                     () = this.inner.stop.cancelled() => return,
                     _ = tick.tick() => {}
                 }
-                if !std::mem::take(&mut first) {
+                if std::mem::take(&mut first) {
+                    this.poke_attached();
+                } else {
                     this.discover().await;
                 }
                 this.sweep().await;

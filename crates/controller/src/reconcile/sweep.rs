@@ -46,6 +46,14 @@ impl Reconciler {
         }
     }
 
+    /// After a start, targets may be reached in another way than before: the docks say how.
+    pub(crate) fn poke_attached(&self) {
+        let view = self.inner.store.view();
+        for volume in view.iter::<Volume>().filter(|v| !v.state.attachments.is_empty()) {
+            self.poke(volume.id);
+        }
+    }
+
     async fn sweep_dock(&self, id: DockId) {
         let Some(dock) = self.inner.dock(id) else { return };
         // Volumes that come or go while the dock counts are on record before or after.
