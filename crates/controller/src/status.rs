@@ -1,4 +1,7 @@
-//! The OpenSDS words for what is on record, for those who show it and may not know the rules.
+//! The OpenSDS words for what is on record.
+//!
+//! They are derived by `lifecycle` each time and stored nowhere; this hands them to those who show
+//! records and may not know the rules.
 
 use osds_lifecycle::status;
 use osds_model::{Attachment, Volume};

@@ -1,5 +1,8 @@
 //! Who asks. Without authentication (the only way so far) it is whoever the path says: the tenant
 //! in it is believed, and one magic tenant is the administrator, as in the original.
+//!
+//! Must stay true: every handler under a tenant takes a [`Scope`], whether it looks at it or not,
+//! so that nothing can be asked anonymously once there is more to check (a test holds them to it).
 
 use std::sync::Arc;
 

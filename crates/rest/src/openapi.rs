@@ -1,5 +1,7 @@
-//! The OpenAPI document: made from the routes themselves, so it cannot speak of one that is not
-//! there. It is committed as `openapi/osds.json`; a test compares, `OSDS_UPDATE=1` rewrites.
+//! The OpenAPI document, made from the routes themselves, so it cannot speak of one that is not
+//! there. What the code says elsewhere (which members a body must have) is added afterwards.
+//!
+//! It is committed as `openapi/osds.json`; a test compares, `OSDS_UPDATE=1` rewrites.
 
 use osds_rest_api::{Checked, request};
 use utoipa::OpenApi as _;

@@ -1,5 +1,8 @@
-//! Attachments: which host has which volume. Attaching again what a host has already gives the
-//! attachment it has; an attachment that is gone is 404, also when it is deleted again.
+//! Attachments: which host has which volume.
+//!
+//! Attaching again what a host has already gives the attachment it has. An attachment can be
+//! deleted in any state, which the original refuses while it is `creating`; one that is gone is
+//! 404, however often it is deleted again. Whether a host is in or out is never taken from a body.
 
 use std::sync::Arc;
 use std::time::Duration;

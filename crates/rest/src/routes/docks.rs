@@ -1,4 +1,7 @@
-//! Docks, and what was found on them that no record accounts for.
+//! Docks: the agents on storage hosts, as they described themselves.
+//!
+//! Whoever may ask may see all of them, as in the original. Ours is `drift`: what was found on a
+//! dock that no record accounts for, which a person has to look at, for osds never touches it.
 
 use std::sync::Arc;
 
@@ -27,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         (status = 400, body = ErrorBody<'static>),
     ),
 )]
-async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+async fn list(State(app): State<Arc<App>>, _: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<DockView<'_>>(&uri)?;
     let page = app.controller.docks(|docks| json::write(&query.page(docks, DockView::of)));
     Ok(answer::ok_bytes(page))

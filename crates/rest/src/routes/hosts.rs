@@ -1,4 +1,7 @@
-//! Hosts, and keeping one out of every volume. A password may be sent and is not even read.
+//! Hosts, and keeping one out of every volume.
+//!
+//! Everything here is done when it is answered: 200, also for creation, as in the original. A
+//! password may be sent and is not even read, so it can be neither kept, shown nor logged.
 
 use std::sync::Arc;
 

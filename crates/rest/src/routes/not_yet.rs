@@ -1,5 +1,7 @@
-//! What the original has and we do not have yet, as one table: its lists are empty, so each single
-//! thing is not found (in the original's words), and making one says that it cannot be done.
+//! What the original has and we do not have yet, as one table.
+//!
+//! There are none of these things, so their lists are empty and each single one is not found, in
+//! the original's words; making one says that it cannot be done. Nothing here pretends to work.
 
 use std::sync::Arc;
 
@@ -90,7 +92,7 @@ const ALONE: &[(&str, &str)] = &[
 
 pub(super) fn routes() -> Router<Arc<App>> {
     let detail = "/v1beta/{tenantId}/block/replications/detail";
-    let mut routes = Router::new().route(detail, get(|| empty("[]")));
+    let mut routes = Router::new().route(detail, get(|_: Scope| empty("[]")));
     for kind in KINDS {
         let all = format!("/v1beta/{{tenantId}}/{}", kind.path);
         let one = format!("{all}/{{id}}");
@@ -99,7 +101,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         }
         routes = routes
             .route(&one, none(kind))
-            .route(&all, get(|| empty(kind.empty)).post(|| not_yet(kind.called)));
+            .route(&all, get(|_: Scope| empty(kind.empty)).post(|_: Scope| not_yet(kind.called)));
     }
     for (path, called) in ALONE {
         routes = routes.route(path, any(|| not_yet(called)));

@@ -1,4 +1,7 @@
-//! Pools, availability zones, and why a pool would or would not take a volume.
+//! Pools, and the availability zones that they are in.
+//!
+//! Free capacity is what is not promised yet, at this moment. Ours is `explain`: the selector's
+//! own verdict on every pool, for a volume that is only thought of.
 
 use std::sync::Arc;
 
@@ -34,7 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         (status = 400, body = ErrorBody<'static>),
     ),
 )]
-async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+async fn list(State(app): State<Arc<App>>, _: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<PoolView<'_>>(&uri)?;
     let page = app.controller.pools(|pools| json::write(&query.page(pools, PoolView::of)));
     Ok(answer::ok_bytes(page))
@@ -68,7 +71,7 @@ async fn show(State(app): State<Arc<App>>, scope: Scope) -> Result<Response, Fai
         (status = 400, body = ErrorBody<'static>),
     ),
 )]
-async fn explain(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+async fn explain(State(app): State<Arc<App>>, _: Scope, uri: Uri) -> Result<Response, Failure> {
     let asked = Explain::parse(uri.query().unwrap_or_default())?;
     let size = u64::try_from(asked.size).ok().filter(|gib| *gib > 0).and_then(Capacity::from_gib);
     let size =
@@ -97,6 +100,6 @@ async fn explain(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Fail
     params(("tenantId" = String, Path)),
     responses((status = 200, body = [String])),
 )]
-async fn zones(State(app): State<Arc<App>>) -> Response {
+async fn zones(State(app): State<Arc<App>>, _: Scope) -> Response {
     answer::ok(&app.controller.availability_zones())
 }

@@ -1,5 +1,7 @@
-//! Profiles and their custom properties. Everything here is done when it is answered: 200 where
-//! volumes say 202, also for creation, as in the original.
+//! Profiles and their custom properties.
+//!
+//! Everything here is done when it is answered: 200 where volumes say 202, also for creation, as
+//! in the original. A filter that cannot be understood is refused here, not when it is used.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,7 +68,7 @@ async fn create(
         (status = 400, body = ErrorBody<'static>),
     ),
 )]
-async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, Failure> {
+async fn list(State(app): State<Arc<App>>, _: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<ProfileView<'_>>(&uri)?;
     let page =
         app.controller.profiles(|profiles| json::write(&query.page(profiles, ProfileView::of)));

@@ -1,5 +1,5 @@
-//! The compatibility traps of the reference page that this slice can fall into. 11, 15, 16, 19 and
-//! 20 are in the tests of the contract and the faults.
+//! The compatibility traps of the reference page that this slice can fall into. 3, 11, 13 to 16,
+//! 19 and 20 are in the tests of the contract and the faults.
 
 use std::time::{Duration, Instant};
 
