@@ -3,7 +3,8 @@
 //! The iSCSI crate knows initiators; OpenSDS knows hosts. This driver keeps which initiators a
 //! host was granted by, and derives everything else from the target itself: a host counts as
 //! served while one of its initiators may log in *or* still has a session, so a revoke that could
-//! not be finished can never look finished.
+//! not be finished can never look finished; and it counts as served *as granted* only by the names
+//! that may log in just so, so half a grant, or a session that outlives one, is put right.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
-use osds_iscsi::{ExportFacts as TargetFacts, Limits, Target, TargetError};
+use osds_iscsi::{ExportFacts as TargetFacts, Limits, Name, Target, TargetError};
 use osds_model::host::Protocol;
-use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Initiator, VolumeId};
+use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, VolumeId};
 
 use crate::{BlockSource, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver};
 
@@ -141,12 +142,18 @@ impl Inner {
             let kind = FaultKind::NotSupported;
             return Err(DriverError::new(kind, doing()).because("the host has no iSCSI initiator"));
         }
-        if export.hosts.get(&host).is_some_and(|held| held != grant) {
+        // Before anything is done: what was let in by a good name could not be taken back by a bad.
+        for name in &names {
+            Name::new(name).map_err(|error| failed(doing())(error.into()))?;
+        }
+        let other = export.hosts.get(&host).filter(|held| *held != grant);
+        if other.is_some() && self.serves(volume, export, host) {
             let error = DriverError::new(FaultKind::InUse, doing());
             return Err(error.because("it is let in by another grant; revoke that first"));
         }
         let shared = export.hosts.iter().find(|(other, held)| {
-            **other != host && held.initiators.iter().any(|i| grant.initiators.contains(i))
+            let is_ours = |theirs: &&str| names.iter().any(|ours| is_same(ours, theirs));
+            **other != host && self::names(held).iter().any(is_ours)
         });
         if let Some((other, _)) = shared {
             let error = DriverError::new(FaultKind::InUse, doing());
@@ -162,14 +169,23 @@ impl Inner {
         Ok(())
     }
 
+    fn serves(&self, volume: VolumeId, export: &Export, host: HostId) -> bool {
+        let seen = self.target.export_of(&self.iqn(volume));
+        seen.is_some_and(|seen| self.facts(volume, export, &seen).hosts.contains_key(&host))
+    }
+
     fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
         // Not under the lock: this waits for the host's commands.
         let grant = self.exports().get(&volume).and_then(|e| e.hosts.get(&host).cloned());
         let Some(grant) = grant else { return Ok(()) };
+        let mut outcome = Ok(());
+        // Every name, though one may not be done: no path stays open for the sake of another.
         for name in names(&grant) {
             let doing = format!("putting host {host} ({name}) out of volume {volume}");
-            self.target.revoke(&self.iqn(volume), name).map_err(failed(doing))?;
+            let revoked = self.target.revoke(&self.iqn(volume), name).map_err(failed(doing));
+            outcome = outcome.and(revoked);
         }
+        outcome?;
         if let Some(export) = self.exports().get_mut(&volume) {
             export.hosts.remove(&host);
         }
@@ -193,19 +209,20 @@ impl Inner {
     }
 
     fn facts(&self, volume: VolumeId, export: &Export, seen: &TargetFacts) -> ExportFacts {
-        let is_in = |initiator: &Initiator, mode: AttachMode| {
-            let name = initiator.port_name.to_ascii_lowercase();
-            let granted = seen.grants.iter().find(|(n, _)| n.as_str() == name).map(|(_, a)| *a);
-            granted == Some(access(mode))
-                || seen.sessions.iter().any(|s| s.initiator.as_str() == name)
-        };
+        let connection = self.connection(volume);
         let served = |(host, grant): (&HostId, &Grant)| {
-            // Only the names that are really in, so that half a grant is seen to differ from one.
-            let initiators: Vec<Initiator> =
-                grant.initiators.iter().filter(|i| is_in(i, grant.mode)).cloned().collect();
+            let (mut initiators, mut is_served) = (Vec::new(), false);
+            for initiator in &grant.initiators {
+                let Ok(name) = Name::new(&initiator.port_name) else { continue };
+                let granted = seen.grants.get(&name).copied();
+                is_served |= granted.is_some() || seen.sessions.iter().any(|s| s.initiator == name);
+                // Only the names that are let in like this: all else is seen to differ.
+                if granted == Some(access(grant.mode)) {
+                    initiators.push(initiator.clone());
+                }
+            }
             let grant = Grant { mode: grant.mode, initiators };
-            let connection = self.connection(volume);
-            (!grant.initiators.is_empty()).then_some((*host, HostFacts { grant, connection }))
+            is_served.then(|| (*host, HostFacts { grant, connection: connection.clone() }))
         };
         ExportFacts { size: export.size, hosts: export.hosts.iter().filter_map(served).collect() }
     }
@@ -299,6 +316,11 @@ fn names(grant: &Grant) -> Vec<&str> {
     iscsi.map(|i| i.port_name.as_str()).collect()
 }
 
+/// Whether the target takes them for one name: it compares without case.
+fn is_same(one: &str, other: &str) -> bool {
+    Name::new(one).is_ok_and(|one| Name::new(other).is_ok_and(|other| one == other))
+}
+
 fn access(mode: AttachMode) -> Access {
     match mode {
         AttachMode::ReadOnly => Access::ReadOnly,
@@ -326,3 +348,6 @@ async fn blocking<T: Send + 'static>(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests;
