@@ -151,7 +151,8 @@ impl Controller {
         let resolve = |id: AttachmentId| {
             let (volume, host) = view.attachment(id)?;
             let volume: &Volume = view.get::<Volume>(volume)?;
-            Some((volume, host, volume.state.attachments.get(&host)?))
+            let held: &Attachment = volume.state.attachments.get(&host)?;
+            Some((volume, host, held))
         };
         if caller.admin {
             return look(&mut view.attachments().filter_map(|(id, _, _)| resolve(id)));
@@ -189,6 +190,7 @@ impl Controller {
                 && let Some(mountpoint) = &update.mountpoint
                 && held.about.mountpoint != *mountpoint
             {
+                let held = Arc::make_mut(held);
                 held.about.mountpoint.clone_from(mountpoint);
                 held.about.updated_at = Some(now);
             }
@@ -228,7 +230,7 @@ impl Controller {
             }
             let mut next = Volume { state, updated_at: Some(now), ..Volume::clone(volume) };
             if let Some(held) = next.state.attachments.get_mut(&host) {
-                held.about.updated_at = Some(now);
+                Arc::make_mut(held).about.updated_at = Some(now);
             }
             Ok((Txn::new().replace(volume, next), (volume.id, host)))
         });

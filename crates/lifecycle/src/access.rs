@@ -4,6 +4,8 @@
 //! *every* attachment on record, whatever its phase: one that is being taken down may still be
 //! served, and one whose grant failed may have been served for a moment.
 
+use std::sync::Arc;
+
 use osds_model::access::AttachmentFacts;
 use osds_model::{
     AttachMode, Attachment, AttachmentId, HostId, Initiator, Phase, Presence, Sharing, VolumeState,
@@ -60,7 +62,7 @@ pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeStat
     next.generation = next.generation.next();
     next.attachments.insert(
         request.host,
-        Attachment {
+        Arc::new(Attachment {
             id: request.id,
             mode: request.mode,
             sharing: request.sharing,
@@ -69,7 +71,7 @@ pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeStat
             initiators: request.initiators.clone(),
             connection: None,
             about: request.about.clone(),
-        },
+        }),
     );
     Ok(next)
 }
@@ -81,6 +83,7 @@ pub fn detach(state: &VolumeState, host: HostId) -> VolumeState {
     if let Some(held) = next.attachments.get_mut(&host)
         && held.phase != Phase::Detaching
     {
+        let held = Arc::make_mut(held);
         held.phase = Phase::Detaching;
         held.fault = None;
         // The dock drops anything older, so an edit must never reuse a generation.

@@ -4,9 +4,11 @@
 //! about the edits since. A host is forgotten only when the dock no longer lists it, that is, when
 //! no command of it can reach the blocks any more.
 
+use std::sync::Arc;
+
 use osds_model::{
-    Applied, Capacity, Fault, FaultKind, HostId, HostOutcome, Phase, Presence, VolumeOutcome,
-    VolumeState,
+    Applied, Attachment, Capacity, Fault, FaultKind, HostId, HostOutcome, Phase, Presence,
+    VolumeOutcome, VolumeState,
 };
 
 use crate::access::is_promise;
@@ -47,7 +49,8 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
     }
     next.attachments
         .retain(|host, held| held.phase != Phase::Detaching || applied.hosts.contains_key(host));
-    for (host, held) in &mut next.attachments {
+    for (host, shared) in &mut next.attachments {
+        let mut held = Attachment::clone(shared);
         match (applied.hosts.get(host), held.phase) {
             // A promise holds from the moment it is confirmed, so not while another host lingers.
             // Only one that was forced off the record can: nobody else may join beside it.
@@ -67,6 +70,9 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
             // A dock does not claim to serve a host that this generation takes off the list, and
             // it lists every host that is on it; if one day it did otherwise, ask again.
             (Some(HostOutcome::Granted(_)), Phase::Detaching) | (None, _) => {}
+        }
+        if held != **shared {
+            *shared = Arc::new(held);
         }
     }
     Confirmed::Known(next)
@@ -95,7 +101,7 @@ pub fn blame(state: &VolumeState, fault: &Fault) -> VolumeState {
         next.fault = Some(fault.clone());
     }
     for held in next.attachments.values_mut().filter(|held| held.phase != Phase::Attached) {
-        held.fault = Some(fault.clone());
+        Arc::make_mut(held).fault = Some(fault.clone());
     }
     next
 }

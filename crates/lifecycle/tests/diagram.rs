@@ -186,7 +186,7 @@ fn section() -> String {
     let mut made = fresh();
     made.made = Some(gib(1));
     let attachment = arrows(made, attachment_events, |state| {
-        state.attachments.get(&HOST).map_or("[*]", status::attachment)
+        state.attachments.get(&HOST).map_or("[*]", |held| status::attachment(held))
     });
     let mut volume = arrows(fresh(), volume_events, status::volume);
     volume.insert(("[*]", "creating"), BTreeSet::from(["create"]));

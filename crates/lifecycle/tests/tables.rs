@@ -319,7 +319,7 @@ fn record(presence: Presence, made: Option<u64>, held: &[(HostId, Attachment)]) 
         generation: Generation(7),
         presence,
         made: made.map(gib),
-        attachments: held.iter().cloned().collect(),
+        attachments: held.iter().cloned().map(|(host, held)| (host, held.into())).collect(),
         ..volume::new(gib(2), terms)
     }
 }
@@ -359,8 +359,8 @@ fn what_an_answer_does_to_an_attachment() {
                         format!("{:?} {fault}{there}", held.phase)
                     })
                 };
-                let (before, after) =
-                    (line(state.attachments.get(&A)), line(after.attachments.get(&A)));
+                let of = |s: &VolumeState| line(s.attachments.get(&A).map(|held| &**held));
+                let (before, after) = (of(&state), of(&after));
                 writeln!(table, "{before:14} + {word:13} = {after}").unwrap();
             }
         }
@@ -416,8 +416,9 @@ fn hosts_come_out_each_on_its_own() {
             ],
         ),
     );
-    let words =
-        |s: &VolumeState| s.attachments.values().map(status::attachment).collect::<Vec<_>>();
+    let words = |s: &VolumeState| {
+        s.attachments.values().map(|held| status::attachment(held)).collect::<Vec<_>>()
+    };
     assert_eq!(words(&state), ["available", "creating", "deleting"]);
     assert_eq!(words(&after), ["available", "error", "errorDeleting"]);
     assert_eq!(status::volume(&after), "inUse");

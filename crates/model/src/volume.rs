@@ -4,6 +4,7 @@
 //! rest of [`Volume`] is what users call it and where it lives.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,9 +62,10 @@ pub struct VolumeState {
     /// Why the volume itself is not as wished, when something failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
-    /// Who has it, or is about to, or is about to lose it.
+    /// Who has it, or is about to, or is about to lose it. Shared, as every edit of a volume
+    /// copies this map, and a map's node has room for eleven.
     #[serde(default)]
-    pub attachments: BTreeMap<HostId, Attachment>,
+    pub attachments: BTreeMap<HostId, Arc<Attachment>>,
 }
 
 /// What a volume allows.

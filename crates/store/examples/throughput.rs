@@ -49,7 +49,7 @@ fn main() {
         for chunk in volumes.chunks(500) {
             let txn = chunk.iter().fold(Txn::new(), |txn, old| {
                 let mut new = Volume::clone(old);
-                new.state.attachments.insert(HostId::from_u128(1), attachment(&new));
+                new.state.attachments.insert(HostId::from_u128(1), attachment(&new).into());
                 txn.replace(old, new)
             });
             store.commit(txn).await.expect("attaches");

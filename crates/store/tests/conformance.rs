@@ -203,7 +203,9 @@ async fn a_reader_never_sees_half_a_transaction(store: Shared) {
             let volume = view.get::<Volume>(VolumeId::from_u128(1)).unwrap();
             let mut new = Volume::clone(volume);
             let host = HostId::from_u128(9 + u128::from(round));
-            new.state.attachments.insert(host, make::attachment(1000 - u128::from(round), "t1"));
+            new.state
+                .attachments
+                .insert(host, make::attachment(1000 - u128::from(round), "t1").into());
             let txn = Txn::new()
                 .replace(pool(1), add(pool(1), -1))
                 .replace(pool(2), add(pool(2), 1))
@@ -250,7 +252,10 @@ async fn records_come_in_the_order_of_their_ids(store: Shared) {
 async fn indexes_follow_the_records(store: Shared) {
     let mut volume = make::volume(1);
     for (host, id, tenant) in [(7, 70, "t1"), (8, 80, "t2")] {
-        volume.state.attachments.insert(HostId::from_u128(host), make::attachment(id, tenant));
+        volume
+            .state
+            .attachments
+            .insert(HostId::from_u128(host), make::attachment(id, tenant).into());
     }
     let txn = Txn::new().create(volume).create(make::pool(1, 0)).create(make::snapshot(1, 1));
     store.commit(txn.create(make::host(7, "h"))).await.unwrap();

@@ -72,7 +72,7 @@ fn volume(id: u128, seed: u64) -> Volume {
     for host in (0..3_u64).filter(|host| seed >> (3 + host) & 1 == 1) {
         let name = (id << 8) | (u128::from(host) << 4) | (u128::from(seed >> 6) % 2);
         let attachment = make::attachment(name, ["t1", "t2"][(seed >> 7) as usize % 2]);
-        volume.state.attachments.insert(HostId::from_u128(u128::from(host)), attachment);
+        volume.state.attachments.insert(HostId::from_u128(u128::from(host)), attachment.into());
     }
     volume
 }

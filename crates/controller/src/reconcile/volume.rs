@@ -1,5 +1,7 @@
 //! One look at one volume: send its wish, fold the answer back in.
 
+use std::sync::Arc;
+
 use osds_dock_api::DockError;
 use osds_lifecycle::confirm::blame;
 use osds_lifecycle::{Confirmed, confirm, status, volume};
@@ -81,7 +83,7 @@ impl Inner {
             let mut next = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
             for (host, held) in &mut next.state.attachments {
                 if old.state.attachments.get(host) != Some(held) {
-                    held.about.updated_at = Some(now);
+                    Arc::make_mut(held).about.updated_at = Some(now);
                 }
             }
             tell(&old.state, &next.state);

@@ -14,6 +14,7 @@ pub mod rules;
 pub mod twins;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use osds_lifecycle::access::{self, AttachRequest};
 use osds_lifecycle::enforcer::{Facts, Failures, Served, Step};
@@ -205,6 +206,7 @@ impl State {
             record = access::attach(&record, &request(*ask, false)).expect("hosts get along");
         }
         for held in record.attachments.values_mut() {
+            let held = Arc::make_mut(held);
             held.phase = Phase::Attached;
             held.connection = Some(connection());
         }

@@ -65,7 +65,7 @@ pub fn safety() -> Vec<Property<World>> {
 }
 
 fn attachments(s: &State) -> impl Iterator<Item = (HostId, &Attachment)> {
-    s.record.iter().flat_map(|record| &record.attachments).map(|(host, held)| (*host, held))
+    s.record.iter().flat_map(|record| &record.attachments).map(|(host, held)| (*host, &**held))
 }
 
 /// Also under force.

@@ -1,12 +1,14 @@
 //! The protocol with one thing broken at a time. Each twin does in one function of the protocol
 //! what a careless change there would do; the rules must notice every one of them.
 
+use std::sync::Arc;
+
 use osds_lifecycle::access::{self, AttachRequest};
 use osds_lifecycle::enforcer::{self, Facts, Rejected, Step};
 use osds_lifecycle::{Confirmed, confirm, volume};
 use osds_model::{
-    Applied, AttachMode, HostId, HostOutcome, Phase, Presence, Sharing, VolumeOutcome, VolumeState,
-    VolumeWish,
+    Applied, AttachMode, Attachment, HostId, HostOutcome, Phase, Presence, Sharing, VolumeOutcome,
+    VolumeState, VolumeWish,
 };
 
 use super::{Ask, Dock, POOL, VOLUME, World, connection, request};
@@ -69,14 +71,15 @@ impl World {
             }
             Some(Twin::AttachIgnoresPromises) => {
                 asked.sharing = Sharing::Shared;
-                seen.attachments.values_mut().for_each(|held| held.sharing = Sharing::Shared);
+                let all = seen.attachments.values_mut();
+                all.for_each(|held| Arc::make_mut(held).sharing = Sharing::Shared);
             }
             Some(Twin::AttachChangesTheModeInPlace) => {
                 if let Some(held) = seen.attachments.get_mut(&ask.0)
                     && held.phase != Phase::Detaching
                     && held.mode != ask.1
                 {
-                    held.mode = ask.1;
+                    Arc::make_mut(held).mode = ask.1;
                     seen.generation = seen.generation.next();
                     return Some(seen);
                 }
@@ -92,7 +95,7 @@ impl World {
         if let (None, Some(held)) = (record.attachments.get(&ask.0), joined.attachments.get(&ask.0))
         {
             let mut held = held.clone();
-            held.sharing = ask.2;
+            Arc::make_mut(&mut held).sharing = ask.2;
             next.attachments.insert(ask.0, held);
         }
         if !self.breaks(Twin::AttachKeepsTheGeneration) {
@@ -136,7 +139,7 @@ impl World {
     pub(super) fn wish(&self, record: &VolumeState) -> VolumeWish {
         let mut wish = volume::wish(VOLUME, POOL, record);
         if self.breaks(Twin::GuardEndsWithinAGeneration) {
-            let promised = |held: &osds_model::Attachment| held.sharing != Sharing::Shared;
+            let promised = |held: &Arc<Attachment>| held.sharing != Sharing::Shared;
             wish.guarded = !record.terms.multi_attach || record.attachments.values().any(promised);
         }
         wish
@@ -246,7 +249,8 @@ impl World {
         if let (Confirmed::Known(next), Some(Twin::FailedGrantHarmsAll), true) =
             (&mut confirmed, self.twin, failed && heard.generation == record.generation)
         {
-            next.attachments.values_mut().for_each(|held| held.phase = Phase::Attaching);
+            let all = next.attachments.values_mut();
+            all.for_each(|held| Arc::make_mut(held).phase = Phase::Attaching);
         }
         confirmed
     }
