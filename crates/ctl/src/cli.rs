@@ -1,4 +1,8 @@
 //! The root of the grammar, and how a run ends.
+//!
+//! Data goes to stdout and words to stderr, so that a pipe gets only data. The exit codes are the
+//! original's: 0, 1 for a command line that is wrong, 255 for a command that did not work; scripts
+//! rely on them, so errors of the argument parser are mapped to its words as well.
 
 use std::io::Write;
 use std::process::ExitCode;

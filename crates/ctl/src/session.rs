@@ -1,4 +1,9 @@
 //! One run's server and output: whom the environment says to talk to, and how data is printed.
+//!
+//! The variables, their defaults and their warnings are the original's. Tables show the keys that a
+//! command names; JSON and YAML show the whole thing, so scripts do not depend on a table.
+//!
+//! Must stay true: data goes to stdout, words to stderr; a reader that closes the pipe is no error.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};

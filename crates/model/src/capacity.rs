@@ -1,4 +1,8 @@
 //! Sizes. GiB on the OpenSDS wire, bytes inside; this type is where one becomes the other.
+//!
+//! Arithmetic stops at the ends of the range instead of wrapping: a sum that is too large fits into
+//! no pool, and a difference below nothing is nothing. GiB are rounded down, so that no pool ever
+//! offers what it does not have.
 
 use std::fmt;
 

@@ -1,6 +1,8 @@
 //! What went wrong on the way from a wish to reality, kept with the thing it happened to.
 //!
-//! The kind decides what the reconciler does (how soon it tries again); the message is for people.
+//! A fault is a fact about the last try, not a state: the thing is still wished for and tried
+//! again, and the fault goes when a try succeeds. The kind is for programs (whoever is above a
+//! driver looks at nothing else), the message for people, who see it as the status reason.
 
 use std::fmt;
 

@@ -1,4 +1,9 @@
 //! A machine that volumes are attached to.
+//!
+//! A host is known to a target by the names its initiators log in with, and by nothing else: its
+//! address, zones and user are information. An attachment keeps the initiators that it was made
+//! with, so editing a host does not change who is served under it. A fence keeps it out of every
+//! volume.
 
 use std::fmt;
 

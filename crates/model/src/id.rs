@@ -1,5 +1,9 @@
 //! Names of things: one UUID type per noun, so that a host id cannot stand where a volume id is
 //! meant. Tenants and users are free text in OpenSDS (a path segment, a token's user).
+//!
+//! New ids are version 7, made by whoever creates the record: they sort by age, so a list in the
+//! order of ids is a list in the order of creation. An id has one spelling, the hyphenated one;
+//! another spelling of the same number is no id, or one thing would have two names.
 
 use std::fmt;
 use std::str::FromStr;

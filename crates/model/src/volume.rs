@@ -48,6 +48,18 @@ pub struct Volume {
     pub state: VolumeState,
 }
 
+impl Volume {
+    /// The name that its blocks carry, the same on every path and of no other volume: NAA format 6
+    /// (SPC-4, 7.8.6.6.4), the volume's id with its first digit made a 6. That digit says nothing:
+    /// ids begin with the time, which begins with a 0 for eight thousand years.
+    #[must_use]
+    pub fn naa(id: VolumeId) -> [u8; 16] {
+        let mut naa = id.0.into_bytes();
+        naa[0] = 0x60 | (naa[0] & 0x0f);
+        naa
+    }
+}
+
 /// What is wished of a volume, what is known of it, and who has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct VolumeState {

@@ -25,6 +25,10 @@ pub use view::{
     SnapshotView, VersionView, VolumeView,
 };
 
+// What users name in requests; the command line knows nothing of the model.
+pub use osds_model::host::Protocol;
+pub use osds_model::{AttachMode, Initiator, Sharing};
+
 /// The tenant whose requests are an administrator's while there is no authentication.
 pub const ADMIN_TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";
 

@@ -1,18 +1,16 @@
 //! Lists: filtered, sorted and cut as the original does it.
 //!
-//! Items come in ascending order of their id, which is the order most lists are shown in (one way
-//! or the other); then a page costs what is on it, not what there is. Only another sort key looks
-//! at everything, and only as views that borrow.
+//! Items come in the order of their ids, which is how most lists are shown (one way or the other);
+//! so a page costs what is on it. Only another sort key looks at everything, as borrowing views.
 //!
 //! Kept from the original: any query key that names a field filters, unknown ones are ignored,
-//! values are compared exactly, several values of one key are alternatives; a sort key is looked
-//! up by its name with a capital first letter, so that `NAME` passes for a key and sorts nothing.
-//! Changed: filter keys match in any case, and without `limit` the whole list is returned (a first
-//! page of 50 makes the original's plug-ins miss objects).
+//! values are compared exactly, several values of one key are alternatives; a sort key is looked up
+//! by its name with a capital first letter, so that `NAME` passes for a key and sorts nothing.
+//! Changed: filter keys match in any case; no `limit` means all (a first page hides objects).
 
 use std::cmp::Ordering;
 
-use crate::scalar::{Id, Time};
+use crate::scalar::{Id, Naa, Time};
 use crate::url;
 
 /// One field of a listed thing, as a filter or a sort sees it.
@@ -24,6 +22,8 @@ pub enum Cell<'a> {
     Id(&'a Id),
     /// A time.
     Time(&'a Time),
+    /// The name of a volume's blocks.
+    Naa(&'a Naa),
     /// A number.
     Number(u64),
     /// `true` or `false`.
@@ -36,6 +36,7 @@ impl Cell<'_> {
             Self::Text(text) => text == wanted,
             Self::Id(id) => id.with(|text| text == wanted),
             Self::Time(time) => time.with(|text| text == wanted),
+            Self::Naa(naa) => naa.with(|text| text == wanted),
             Self::Number(number) => wanted.parse() == Ok(number) && !wanted.starts_with('+'),
             Self::Flag(flag) => wanted == if flag { "true" } else { "false" },
         }
@@ -51,9 +52,16 @@ impl Cell<'_> {
             (Self::Time(a), Cell::Time(b)) => a.with(|a| b.with(|b| a.cmp(b))),
             (Self::Number(a), Cell::Number(b)) => a.cmp(&b),
             (Self::Flag(a), Cell::Flag(b)) => a.cmp(&b),
-            (Self::Text(_) | Self::Id(_) | Self::Time(_) | Self::Number(_) | Self::Flag(_), _) => {
-                Ordering::Equal
-            }
+            (Self::Naa(a), Cell::Naa(b)) => a.cmp(b),
+            (
+                Self::Text(_)
+                | Self::Id(_)
+                | Self::Time(_)
+                | Self::Naa(_)
+                | Self::Number(_)
+                | Self::Flag(_),
+                _,
+            ) => Ordering::Equal,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use osds_model::Timestamp;
+use osds_model::{Timestamp, Volume, VolumeId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -41,6 +41,37 @@ impl Id {
             Self::Uuid(id) => f(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
             Self::Text(text) => f(text),
         }
+    }
+}
+
+/// The name that a volume's blocks carry (NAA), as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Naa(Uuid);
+
+impl Naa {
+    /// The name of this volume's blocks.
+    #[must_use]
+    pub fn of(volume: VolumeId) -> Self {
+        Self(Uuid::from_bytes(Volume::naa(volume)))
+    }
+
+    /// Hands its text to `f`, without a string of its own.
+    pub fn with<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        f(self.0.simple().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+impl Serialize for Naa {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with(|text| serializer.serialize_str(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for Naa {
+    /// Other servers may say anything here; what is no NAA of 16 bytes is none.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Ok(Self(Uuid::try_parse(&text).unwrap_or_default()))
     }
 }
 

@@ -1,10 +1,14 @@
-//! `osdsctl volume attachment`.
+//! `osdsctl volume attachment`: which host has which volume, and how.
+//!
+//! The grammar and the columns are the original's; the mode, the promise (`--sharing`), `--force`
+//! and `--wait` are ours. An absent mode is not sent at all, so that the server's default decides.
+//! With `--wait`, an attachment that settles in an error is a failure of the command, with its
+//! reason.
 
 use clap::{Subcommand, ValueEnum};
-use osds_model::{AttachMode, Sharing};
 use osds_rest_api::client::Method;
 use osds_rest_api::request::{AttachmentUpdate, NewAttachment};
-use osds_rest_api::{AttachmentView, json};
+use osds_rest_api::{AttachMode, AttachmentView, Sharing, json};
 
 use super::{Page, path_of};
 use crate::cli::Misuse;

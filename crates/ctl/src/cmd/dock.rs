@@ -1,4 +1,7 @@
-//! `osdsctl dock`.
+//! `osdsctl dock`: the agents on storage hosts, read only.
+//!
+//! Nobody creates a dock: it registers itself when its daemon starts. Filters are sent to the
+//! server under the names of the fields, as the original does, and columns are the original's too.
 
 use clap::{Args, Subcommand};
 use osds_rest_api::DockView;

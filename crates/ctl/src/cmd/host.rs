@@ -5,11 +5,9 @@
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use osds_model::Initiator;
-use osds_model::host::Protocol;
-use osds_rest_api::HostView;
 use osds_rest_api::client::Method;
 use osds_rest_api::request::{Given, HostUpdate, NewFence, NewHost};
+use osds_rest_api::{HostView, Initiator, Protocol};
 
 use super::path_of;
 use crate::session::Session;

@@ -1,4 +1,7 @@
-//! `osdsctl pool`.
+//! `osdsctl pool`: the places volumes come from, read only, and why one would take a volume.
+//!
+//! Pools come from the configuration of their dock, so there is nothing to create or edit here.
+//! `explain` is ours: it shows, pool by pool, the answer that creating a volume would get.
 
 use clap::Subcommand;
 use osds_rest_api::request::Explain;

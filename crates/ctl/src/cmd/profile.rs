@@ -1,4 +1,8 @@
-//! `osdsctl profile`.
+//! `osdsctl profile`: what users ask of storage, by name.
+//!
+//! A profile is given as JSON, as in the original, and its misspellings are caught here or by the
+//! server before anything is stored. A property's value is taken as JSON where it is JSON and as
+//! text where it is not, so that both `true` and `<is> true` mean what they look like.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
-//! `osdsctl volume`.
+//! `osdsctl volume`: create, look at, grow and delete volumes; attachments hang below it.
+//!
+//! The grammar and each command's columns are the original's (which differ from command to
+//! command); `StatusReason`, `--multi-attach` and `--wait` are ours. Without `--wait` a command
+//! ends when the server has accepted the wish, and the status it prints is the one of that moment.
 
 use clap::{Args, Subcommand};
 use osds_rest_api::VolumeView;

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
 use osds_iscsi::{ExportFacts as TargetFacts, Limits, Name, Target, TargetError};
 use osds_model::host::Protocol;
-use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, VolumeId};
+use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Volume, VolumeId};
 
 use crate::{BlockSource, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver};
 
@@ -297,13 +297,10 @@ impl TargetDriver for EmbeddedTarget {
     }
 }
 
-/// What hosts see of the volume: the same from every path, for ever, and of no other volume. The
-/// name is NAA format 6 (SPC-4, 7.8.6.6.4): the volume's id with its first digit made a 6.
+/// What hosts see of the volume.
 fn identity(volume: VolumeId) -> Identity {
-    let mut naa = *volume.0.as_bytes();
-    naa[0] = 0x60 | (naa[0] & 0x0f);
     Identity {
-        naa,
+        naa: Volume::naa(volume),
         serial: volume.to_string(),
         vendor: "OSDS".to_owned(),
         product: "Volume".to_owned(),

@@ -1,4 +1,9 @@
 //! What users ask of attachments, in both generations of the original's clients.
+//!
+//! The first generation describes the host in the request (`hostInfo`), the second names a host
+//! record (`hostId`); one of the two must be there. Mode and promise are words that are checked
+//! here, so a misspelt one is refused and never taken for the default: a typing error must not let
+//! a host write.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
-//! What users ask of hosts.
+//! What users ask of hosts, held to the patterns and lengths of the original's API document.
+//!
+//! An update has three values for each list: absent (as it is), null and given, because the
+//! original's client says `null` in two senses; see [`HostUpdate`]. A password is accepted, since
+//! old clients send one, and there is no field that could keep it.
 
 use osds_model::{Initiator, validate};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,8 @@
 //! What users ask of profiles, with the many words that the original checks.
+//!
+//! Only shapes and words are checked here, in tables that read like the original's document.
+//! Whether a filter among the custom properties makes sense is for the selector, when the profile
+//! is written.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,8 @@
 //! What users ask of volumes.
+//!
+//! Sizes are whole GiB and may be any number here: what makes sense is for the controller to say,
+//! in the original's words. What is not sent means the default (zone, profile, pool of the
+//! selector's choice) in a creation, and "as it is" in an update.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,8 @@
-//! A host as users see it. Zones and initiators are always said, as `null` when there are none;
-//! a password is never said.
+//! A host as users see it.
+//!
+//! Zones and initiators are always said, as `null` when there are none, because the original's
+//! clients look for them. A password is never said, nor is there a field for one. That a host is
+//! fenced and why are ours, and only said when it is.
 
 use std::borrow::Cow;
 

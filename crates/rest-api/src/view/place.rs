@@ -1,4 +1,8 @@
 //! Pools and docks as users see them, and why a pool would or would not take a volume.
+//!
+//! Capacities are whole GiB, rounded down. What is free is what a new volume may take, which is
+//! less than the file system has while volumes are promised and not filled, and more where the
+//! operator allows over-subscription. Fields that the original never sets are there and empty.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
-//! A profile as users see it. The property blocks are always there, the custom ones only when
-//! there are any.
+//! A profile as users see it, in the shape that the original's clients expect.
+//!
+//! The property blocks are always there, empty or not; the custom ones only when there are any. The
+//! view borrows from the record, so a list of profiles copies nothing.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

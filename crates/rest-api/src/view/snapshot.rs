@@ -1,4 +1,7 @@
 //! A snapshot as users see it. Only the shape: snapshots are not made yet.
+//!
+//! It is here so that the names and the order of its fields are settled before anything depends on
+//! them, and so that the list code can be held to it like to every other view.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

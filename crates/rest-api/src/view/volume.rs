@@ -1,4 +1,9 @@
 //! A volume as users see it.
+//!
+//! The status is a word that the rules derive from the record; it is handed in, never stored. The
+//! size is what hosts can use: while a volume grows it is still the old one, and while it is made
+//! it is the one asked for. Empty fields are left out as the original does, except those that its
+//! clients look for.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{is_false, is_zero};
 use crate::list::{Cell, Listed};
-use crate::scalar::{Id, Time};
+use crate::scalar::{Id, Naa, Time};
 
 /// A volume as users see it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -85,11 +90,12 @@ pub struct VolumeView<'a> {
 #[serde(rename_all = "camelCase", default)]
 pub struct Identifier {
     /// The name.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub durable_name: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub durable_name: Naa,
     /// What sort of name: `NAA`.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub durable_name_format: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub durable_name_format: Cow<'static, str>,
 }
 
 impl<'a> VolumeView<'a> {
@@ -122,7 +128,10 @@ impl<'a> VolumeView<'a> {
             replication_id: Cow::default(),
             attach_status: Cow::default(),
             multi_attach: volume.state.terms.multi_attach,
-            identifier: None,
+            identifier: volume.state.made.map(|_| Identifier {
+                durable_name: Naa::of(volume.id),
+                durable_name_format: "NAA".into(),
+            }),
             status_reason: volume.state.fault.as_ref().map_or("", |f| f.message.as_str()).into(),
         }
     }
@@ -183,7 +192,7 @@ impl Listed for VolumeView<'_> {
             Cell::Text(&self.replication_id),
             Cell::Text(&self.attach_status),
             Cell::Flag(self.multi_attach),
-            Cell::Text(self.identifier.as_ref().map_or("", |i| i.durable_name.as_str())),
+            self.identifier.as_ref().map_or(Cell::Text(""), |i| Cell::Naa(&i.durable_name)),
         ][at]
     }
 }
