@@ -1,5 +1,11 @@
 //! Attachments: who has which volume. Each use-case is one pure decision on one volume's record
 //! (and the host's, so that neither a fence nor a deletion can slip in between), committed whole.
+//!
+//! An attachment has no record of its own: it is part of its volume's, so one compare-and-swap
+//! decides every race between hosts. What is committed is a wish; the target acts on it later.
+//!
+//! Must stay true: a detach only asks. The attachment leaves the record when the dock has said that
+//! the host is out, or when an operator forces it and answers for the host himself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +15,7 @@ use osds_model::access::AttachmentFacts;
 use osds_model::host::Protocol;
 use osds_model::{
     AttachMode, Attachment, AttachmentId, Host, HostId, Initiator, Phase, Pool, Sharing, Volume,
+    VolumeId,
 };
 use osds_store::{Txn, Versioned, View, decide};
 use tracing::info;
@@ -49,6 +56,18 @@ pub enum HostRef {
 pub struct AttachmentUpdate {
     /// Where the host put it.
     pub mountpoint: Option<String>,
+}
+
+/// Which attachments a list shall be of, as far as that spares looking at all there are. It may
+/// still have others.
+#[derive(Clone, Copy, Debug)]
+pub enum AttachmentsOf<'a> {
+    /// All.
+    Anybody,
+    /// Those of these volumes, by id.
+    Volumes(&'a [String]),
+    /// Those of the volumes that these hosts have, by id.
+    Hosts(&'a [String]),
 }
 
 /// An attachment with the volume it is part of.
@@ -145,9 +164,38 @@ impl Controller {
     pub fn attachments<T>(
         &self,
         caller: &Caller,
+        of: AttachmentsOf<'_>,
         look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = (&Volume, HostId, &Attachment)>) -> T,
     ) -> T {
         let view = self.store.view();
+        let mut volumes: Vec<VolumeId> = match of {
+            AttachmentsOf::Anybody => return Self::all_attachments(&view, caller, look),
+            AttachmentsOf::Volumes(ids) => ids.iter().filter_map(|id| id.parse().ok()).collect(),
+            AttachmentsOf::Hosts(ids) => {
+                let hosts = ids.iter().filter_map(|id| id.parse().ok());
+                hosts.flat_map(|host: HostId| view.volumes_of_host(host)).collect()
+            }
+        };
+        volumes.sort_unstable();
+        volumes.dedup();
+        let volumes = volumes.into_iter().filter_map(|id| view.get::<Volume>(id));
+        let all = volumes.flat_map(|volume| {
+            let volume: &Volume = volume;
+            volume.state.attachments.iter().map(move |(host, held)| {
+                let held: &Attachment = held;
+                (volume, *host, held)
+            })
+        });
+        let mut seen: Vec<_> = all.filter(|(_, _, held)| caller.sees(&held.about.tenant)).collect();
+        seen.sort_unstable_by_key(|(_, _, held)| held.id);
+        look(&mut seen.into_iter())
+    }
+
+    fn all_attachments<T>(
+        view: &View,
+        caller: &Caller,
+        look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = (&Volume, HostId, &Attachment)>) -> T,
+    ) -> T {
         let resolve = |id: AttachmentId| {
             let (volume, host) = view.attachment(id)?;
             let volume: &Volume = view.get::<Volume>(volume)?;

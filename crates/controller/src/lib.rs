@@ -26,7 +26,7 @@ use osds_dock_api::DockApi;
 use osds_model::{DockId, TenantId, UserId, VolumeId};
 use osds_store::Store;
 
-pub use attachments::{Attached, AttachmentUpdate, HostRef, NewAttachment};
+pub use attachments::{Attached, AttachmentUpdate, AttachmentsOf, HostRef, NewAttachment};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
 pub use hosts::{HostUpdate, NewHost};

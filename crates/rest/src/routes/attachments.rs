@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use osds_controller::{
-    Attached, AttachmentUpdate, HostRef, NewAttachment, NewHost, attachment_status,
+    Attached, AttachmentUpdate, AttachmentsOf, HostRef, NewAttachment, NewHost, attachment_status,
 };
 use osds_model::host::Protocol;
 use osds_model::{AttachmentId, Initiator};
@@ -90,7 +90,12 @@ async fn create(
 )]
 async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<AttachmentView<'_>>(&uri)?;
-    let page = app.controller.attachments(&scope.caller, |attachments| {
+    let of = match (query.wanted("VolumeId"), query.wanted("HostId")) {
+        (Some(volumes), _) => AttachmentsOf::Volumes(volumes),
+        (None, Some(hosts)) => AttachmentsOf::Hosts(hosts),
+        (None, None) => AttachmentsOf::Anybody,
+    };
+    let page = app.controller.attachments(&scope.caller, of, |attachments| {
         json::write(&query.page(attachments, |(volume, host, attachment)| {
             AttachmentView::of(volume.id, host, attachment, attachment_status(attachment))
         }))

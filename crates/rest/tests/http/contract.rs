@@ -486,6 +486,42 @@ fn lists_are_filtered_sorted_and_cut() {
 }
 
 #[test]
+fn lists_of_attachments_are_narrowed_and_in_order() {
+    let scene = Scene::new();
+    let hosts = ["a", "b", "c"].map(|name| scene.host(name));
+    let volumes = [scene.volume(true), scene.volume(true)];
+    let mut held = Vec::new();
+    // Neither the order of the hosts nor that of the volumes.
+    for (host, volume) in [(2, 1), (0, 0), (1, 1), (0, 1), (2, 0)] {
+        let id = scene.attach(&volumes[volume], &hosts[host], "rw").expect(202).id();
+        held.push((host, volume, id));
+    }
+    let ids = |query: &str| -> Vec<String> {
+        let list = scene.get(&format!("{T}/block/attachments?{query}")).expect(200).json();
+        list.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().into()).collect()
+    };
+    let wanted = |want: &dyn Fn(usize, usize) -> bool| -> Vec<String> {
+        let found = held.iter().filter(|(host, volume, _)| want(*host, *volume));
+        found.map(|(_, _, id)| id.clone()).collect()
+    };
+    let [a, _, c] = &hosts;
+    let [one, two] = &volumes;
+    assert_eq!(ids(""), wanted(&|_, _| true));
+    assert_eq!(ids(&format!("volumeId={two}")), wanted(&|_, volume| volume == 1));
+    assert_eq!(ids(&format!("hostId={a}")), wanted(&|host, _| host == 0));
+    assert_eq!(ids(&format!("hostId={a}&hostId={c}")), wanted(&|host, _| host != 1));
+    assert_eq!(ids(&format!("volumeId={two}&volumeId={one}")), wanted(&|_, _| true));
+    assert_eq!(ids(&format!("HostId={c}&VolumeId={two}")), wanted(&|h, v| h == 2 && v == 1));
+    let mut turned = wanted(&|_, volume| volume == 1);
+    turned.reverse();
+    assert_eq!(ids(&format!("volumeId={two}&sortKey=id&sortDir=desc")), turned);
+    assert_eq!(ids(&format!("volumeId={two}&limit=1&offset=1")), [turned[1].clone()]);
+    assert!(ids("volumeId=nope&hostId=nope").is_empty());
+    let others = format!("/v1beta/other/block/attachments?volumeId={two}");
+    assert_eq!(scene.get(&others).expect(200).body, "[]");
+}
+
+#[test]
 fn other_tenants_see_what_is_theirs() {
     let scene = Scene::new();
     let theirs = "/v1beta/othertenant/block/volumes";

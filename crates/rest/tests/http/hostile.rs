@@ -135,6 +135,29 @@ fn no_more_connections_than_there_is_room_for() {
 }
 
 #[test]
+fn who_does_not_read_does_not_stay() {
+    let limits = Limits { connections: 2, write: Duration::from_secs(1), ..Limits::default() };
+    let scene = scene(limits);
+    let path = format!("{T}/block/volumes");
+    let mut client = scene.client();
+    for _ in 0..300 {
+        client.request("POST", &path, &[], Some(br#"{"name":"v","size":1}"#)).expect(202);
+    }
+    drop(client);
+    // Far more answers than the buffers on the way can hold.
+    let requests = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").repeat(600);
+    let deaf: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = scene.client();
+            client.send(&requests).unwrap();
+            client
+        })
+        .collect();
+    fine(&scene);
+    drop(deaf);
+}
+
+#[test]
 fn nonsense_is_no_http() {
     let scene = scene(Limits { head_read: SHORT, ..Limits::default() });
     for nonsense in [
