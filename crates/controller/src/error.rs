@@ -1,4 +1,9 @@
 //! Why a use-case did not do what it was asked, in the original's words where clients match them.
+//!
+//! The kinds are those that a caller treats differently: look elsewhere, ask for something else,
+//! accept the rule, try again. Which HTTP code that is, only the REST edge knows.
+//!
+//! Must stay true: after anything but [`Error::Store`], nothing was changed.
 
 use osds_lifecycle::Refused;
 use osds_model::Host;

@@ -1,5 +1,10 @@
 //! Hosts, and keeping one out: a fence is a fact on the host's record, and every attach commits
 //! against that record, so none can slip past a fence that is being set.
+//!
+//! A fence has two halves: the fact, set when the call returns, and a detach of each volume that
+//! the host has, one transaction each. A crash between the two is mended by the sweep, which puts
+//! out every fenced host it finds still attached. Names are unique through a claim, a record whose
+//! key is the name, so that two creations cannot both succeed.
 
 use std::sync::Arc;
 

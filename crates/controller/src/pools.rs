@@ -1,4 +1,8 @@
 //! What there is to choose from: docks, pools, availability zones, and why a pool fits or not.
+//!
+//! Docks and pools are not made by users: discovery writes what each dock says of itself, and here
+//! it is only read. `explain` asks the selector the same question that creating a volume asks, with
+//! the same rules, so its reasons are the reasons.
 
 use std::sync::Arc;
 

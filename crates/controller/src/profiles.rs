@@ -1,4 +1,9 @@
 //! Profiles: what a user asks of storage, checked when it is written and not when it is used.
+//!
+//! A profile's custom properties hold filters in the selector's grammar. Every write parses all of
+//! them, so a malformed one is refused while its author is looking, and no volume fails over it
+//! later. A volume takes what it needs from its profile when it is made; editing the profile
+//! afterwards changes nothing about it. Names are unique through claims, as with hosts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,9 @@
 //! Volumes: create, edit, extend, delete. The pool is chosen and its space reserved in the same
 //! transaction that makes the volume's record, so a pool is never promised twice.
+//!
+//! Choosing reads every pool, but only the chosen one is part of the transaction: whoever loses the
+//! race for its last space is decided again, on the pools as they are then. Space is given back by
+//! the reconciler, when the dock has said that the volume is gone, and never here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,10 @@
 //! Waiting for something to settle, without polling: a waiter looks, and looks again whenever the
 //! store hints that the record changed.
+//!
+//! A waiter listens before it looks, so a change in between is never missed. Hints carry no data: a
+//! lost one (the watch lagged) wakes everybody, which costs a look and can never be wrong. A wait
+//! ends at rest, at its time limit or with the daemon, and says nothing: its caller looks for
+//! itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

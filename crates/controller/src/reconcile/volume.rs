@@ -1,4 +1,11 @@
 //! One look at one volume: send its wish, fold the answer back in.
+//!
+//! The wish is read from what is durable and sent whole; the answer is folded into the record as it
+//! is by then, and only if it answers that record's generation. A wish that was edited meanwhile is
+//! sent again at once, a failure is written on the record and tried again later.
+//!
+//! Must stay true: space returns to its pool in the transaction that removes the record, which
+//! happens only when the dock has said that nothing is left.
 
 use std::sync::Arc;
 
