@@ -1,4 +1,11 @@
 //! Making one wish true: facts, step, driver call, until no step is left.
+//!
+//! The pure enforcer names the next step; a driver takes it; then the facts are read back, never
+//! assumed. So a step that was done before costs a look, and a driver that says it did and did not
+//! is found out. One volume is worked on by one caller at a time, others are not held up.
+//!
+//! Must stay true: a wish is on the ledger before the first step, and the ledger knows that a
+//! volume exists before the answer says so, so that a volume that is lost later is never made anew.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

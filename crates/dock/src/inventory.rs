@@ -1,4 +1,9 @@
 //! What the dock holds, and what is there that no wish accounts for.
+//!
+//! Ledger, storage and target are compared, each listed once, whatever the number of volumes. The
+//! answer judges (as wished or not) and mends nothing but the ledger's own files: what to do about
+//! a volume is the controller's to say, through a wish. What nobody accounts for is named and left
+//! alone, for it may be somebody's data.
 
 use std::collections::{BTreeMap, HashMap};
 
