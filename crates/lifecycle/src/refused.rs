@@ -1,5 +1,9 @@
 //! Why a request was not granted. Each variant names a remedy; where scripts around the original
 //! match a text, the text is the original's.
+//!
+//! A refusal is an answer, not a failure: nothing was changed, and asking again gives the same
+//! until somebody does what the remedy says. It carries ids and not names, since rules know no
+//! names; who shows it to people puts the name in (see [`Refused::host`]).
 
 use osds_model::{AttachMode, Capacity, HostId, Sharing};
 

@@ -1,4 +1,11 @@
 //! The volume itself: new, extend, delete. Each is an edit of the wish; the dock does the work.
+//!
+//! The wish is what shall be (`presence`, the hosts that shall stay), `made` is what the dock last
+//! confirmed; status words are derived from the two. Until the end is confirmed a volume is charged
+//! to its pool with the larger of both, so that no space is promised twice.
+//!
+//! Must stay true: an edit that a dock has to act on raises the generation, and [`wish`] says the
+//! same for as long as the generation is the same.
 
 use std::collections::BTreeMap;
 
