@@ -1,4 +1,10 @@
 //! What can go wrong between a decision and the disk.
+//!
+//! Three kinds, told apart by what to do: decide again (somebody else was first; nothing was
+//! written), try again later (it is not known whether it was written), fetch a person. Texts name
+//! the file and the remedy, because whoever reads them is in trouble.
+//!
+//! Must stay true: a store that cannot tell says `Unavailable`, and never that nothing was written.
 
 use std::error::Error;
 use std::sync::Arc;
