@@ -1,5 +1,9 @@
 //! Who this machine is: an id that is made once and kept in the data directory, so that docks and
 //! pools keep their ids when the machine is renamed.
+//!
+//! A dock's id is derived from this id and its backend's name, and a pool's from its dock: whoever
+//! loses the file `node-id`, or renames a backend, has other pools, and volumes on record in pools
+//! that nobody serves. So an unreadable file is an error and never replaced.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};

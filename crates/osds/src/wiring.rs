@@ -1,11 +1,14 @@
 //! Which parts there are and how they hold together: the only place that names concrete stores,
-//! drivers and targets.
+//! drivers and targets. Everything else knows them by their traits, so a new backend is a line
+//! here.
 //!
 //! ```text
 //! REST -> Controller -> Dock (one for each backend) -> FileStorage
 //!            |                          |      `----> EmbeddedTarget
 //!          Store                     Ledger
 //! ```
+//! Making the parts opens files and binds ports, and so may fail; nothing is served before all of
+//! them are made.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,9 @@
 //! The real daemon as a child process: started, killed without a word, started again on the same
 //! ports and the same data.
+//!
+//! Ports are chosen by the system and read from the daemon's `ready` line, which it prints when it
+//! serves: so nothing is guessed and nothing waits longer than it must. Dropping it kills it, so a
+//! failing test leaves no process behind.
 
 use std::io::{self, BufRead as _, BufReader};
 use std::net::SocketAddr;

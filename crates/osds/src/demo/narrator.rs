@@ -1,4 +1,8 @@
 //! What the demo says, and the count of claims that hold.
+//!
+//! A claim is a sentence and whether it is so, seen on the wire or on the blocks; nothing is
+//! claimed that was not looked at. The demo ends with an error as soon as one does not hold, so it
+//! is a test that people like to read.
 
 use std::io::IsTerminal as _;
 use std::time::Instant;

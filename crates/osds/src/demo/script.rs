@@ -1,4 +1,8 @@
-//! The story, chapter by chapter.
+//! The story, chapter by chapter: share, refuse, detach under load, crash, leave.
+//!
+//! Each chapter says why it matters, does it through the public API and over iSCSI, and claims what
+//! it saw. The commands it prints as `osdsctl ...` are what a person would type for the same
+//! request. Later chapters use the volume of the first, so the order is part of the story.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

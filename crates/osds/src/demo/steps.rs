@@ -1,4 +1,8 @@
 //! What the demo's people do: an administrator over HTTP, hosts over iSCSI.
+//!
+//! The administrator only uses what any client could: the REST client that osdsctl uses, waiting by
+//! `Prefer: wait` instead of polling. The writing host keeps several commands in flight, since a
+//! detach that only works on an idle session would prove nothing.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
