@@ -5,6 +5,7 @@
 //! constants that the commands themselves check.
 
 use super::MAX_TRANSFER_BLOCKS;
+use super::block::MAX_COMPARE_AND_WRITE_BLOCKS;
 use super::dispatch::{Call, reply};
 use super::provisioning::{MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS};
 use super::sense::{Sense, Status};
@@ -126,6 +127,7 @@ fn block_limits(_: &Identity) -> Vec<u8> {
     const ALIGNMENT_VALID: u32 = 1 << 31;
     let mut page = [0; 64];
     page[4] = WRITE_SAME_NON_ZERO;
+    page[5] = MAX_COMPARE_AND_WRITE_BLOCKS;
     page[6..8].copy_from_slice(&GRANULARITY.to_be_bytes());
     page[8..12].copy_from_slice(&MAX_TRANSFER_BLOCKS.to_be_bytes());
     page[12..16].copy_from_slice(&OPTIMAL_TRANSFER_BLOCKS.to_be_bytes());
@@ -206,7 +208,7 @@ mod tests {
     #[test]
     fn limits_are_those_the_commands_check() {
         let out = page(0xb0);
-        assert_eq!((out.len(), out[4]), (64, 1));
+        assert_eq!((out.len(), out[4], out[5]), (64, 1, MAX_COMPARE_AND_WRITE_BLOCKS));
         assert_eq!(out[8..12], MAX_TRANSFER_BLOCKS.to_be_bytes());
         assert_eq!(out[20..24], MAX_UNMAP_BLOCKS.to_be_bytes());
         assert_eq!(out[24..28], MAX_UNMAP_DESCRIPTORS.to_be_bytes());

@@ -14,8 +14,9 @@ use super::sense::{Sense, Status};
 /// Caching: writes are cached until a flush (WCE).
 const CACHING: &[u8] = &[0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Control: no implicit saving of log parameters (GLTSD), fixed format sense data, unrestricted
-/// reordering, busy timeout unlimited.
-const CONTROL: &[u8] = &[0x0a, 0x0a, 0x02, 0x10, 0, 0, 0, 0, 0xff, 0xff, 0, 0];
+/// reordering, tasks that another initiator aborted end with TASK ABORTED (TAS), busy timeout
+/// unlimited.
+const CONTROL: &[u8] = &[0x0a, 0x0a, 0x02, 0x10, 0, 0x40, 0, 0, 0xff, 0xff, 0, 0];
 /// Informational exceptions: none are reported (DEXCPT).
 const EXCEPTIONS: &[u8] = &[0x1c, 0x0a, 0x08, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 

@@ -1,6 +1,9 @@
 //! What the unit says it can do: REPORT SUPPORTED OPERATION CODES and TASK MANAGEMENT FUNCTIONS.
 //!
-//! The answer about opcodes is read from the dispatch table and from nothing else.
+//! The answer about opcodes is read from the dispatch table and from nothing else, so the two
+//! cannot disagree: a command is listed exactly when it has a handler, and its usage bits are those
+//! the table's row keeps beside that handler. Task management belongs to the transport; its answer
+//! is a constant that must stay what `session::control` carries out.
 
 use super::dispatch::{Call, reply};
 use super::sense::{Sense, Status};
@@ -120,7 +123,7 @@ mod tests {
         let capacity = ask(&rig, 2, 0x9e, 0x10).unwrap();
         assert_eq!((capacity[1], capacity[5]), (3, 0x10));
         assert_eq!(ask(&rig, 0x81, 0x28, 0).unwrap().len(), 4 + 10 + 12);
-        assert_eq!(ask(&rig, 1, 0x89, 0).unwrap(), [0, 1, 0, 0]);
+        assert_eq!(ask(&rig, 1, 0x9c, 0).unwrap(), [0, 1, 0, 0]);
         assert_eq!(ask(&rig, 2, 0x9e, 0x1f).unwrap(), [0, 1, 0, 0]);
         assert_eq!(ask(&rig, 3, 0x28, 0).unwrap()[1], 3);
         assert_eq!(ask(&rig, 3, 0x28, 1).unwrap()[1], 1);

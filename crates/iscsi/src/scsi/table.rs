@@ -42,6 +42,8 @@ pub(super) enum DataOut {
     Blocks,
     /// What BYTCHK compares with: nothing, the blocks, or one block for all of them.
     Compared,
+    /// The addressed blocks twice: as they are, and as they shall be.
+    OldAndNew,
     /// One block, unless NDOB says that there is none.
     Pattern,
     /// A parameter list whose length is byte 4.
@@ -61,6 +63,7 @@ impl DataOut {
                 3 if cdb.extent().blocks > 0 => BLOCK,
                 _ => 0,
             },
+            Self::OldAndNew => 2 * block::compared_extent(cdb).bytes(),
             Self::Pattern => {
                 if provisioning::no_data_out(cdb) {
                     0
@@ -191,9 +194,9 @@ pub(super) static TABLE: &[Row] = &[
     Row::absent(0x83, "third-party copy out", Writes),
     Row::absent(0x84, "third-party copy in", Reads),
     Row::reads("READ(16)", &[0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read),
-    Row::absent(0x89, "COMPARE AND WRITE", Writes),
+    Row::writes("COMPARE AND WRITE", &[0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0, CTL], DataOut::OldAndNew, block::compare_and_write),
     Row::writes("WRITE(16)", &[0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write),
-    Row::absent(0x8b, "ORWRITE(16)", Writes),
+    Row::writes("ORWRITE(16)", &[0x8b, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::or_write),
     Row::writes("WRITE AND VERIFY(16)", &[0x8e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(16)", &[0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
     Row::reads("PRE-FETCH(16)", &[0x90, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::prefetch),
@@ -320,7 +323,7 @@ mod tests {
                 .iter()
                 .any(|word| row.name.to_uppercase().contains(word));
             assert_eq!(writes, row.effect == Writes, "{}", row.name);
-            if matches!(row.data_out, DataOut::Blocks | DataOut::Pattern) {
+            if matches!(row.data_out, DataOut::Blocks | DataOut::OldAndNew | DataOut::Pattern) {
                 assert_eq!(row.effect, Writes, "{}", row.name);
             }
         }

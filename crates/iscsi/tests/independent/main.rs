@@ -3,11 +3,12 @@
 //! Our own initiator shares its PDU types with the target, so an error both agree on would go
 //! unseen; these do not share a line. They come from the packages libiscsi-bin, qemu-utils and
 //! qemu-block-extra. Where they are missing the tests say so and pass, unless
-//! `OSDS_REQUIRE_TOOLS` is set.
+//! `OSDS_REQUIRE_PACKAGES` is set (`cargo xtask packages` installs them).
 
 mod conformance;
 
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -74,8 +75,10 @@ fn tools(names: &[&str]) -> bool {
     let words = format!(
         "{missing} is not installed: apt-get install libiscsi-bin qemu-utils qemu-block-extra"
     );
-    assert!(std::env::var_os("OSDS_REQUIRE_TOOLS").is_none(), "{words}");
-    eprintln!("skipped: {words}");
+    assert!(std::env::var_os("OSDS_REQUIRE_PACKAGES").is_none(), "{words}");
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    // Past the capture of the test harness, which hides what a passing test prints.
+    writeln!(std::io::stdout(), "SKIPPED: {test}: {words}").expect("stdout is open");
     false
 }
 

@@ -13,4 +13,5 @@ mod lifetime;
 mod login;
 mod revoke;
 mod scene;
+mod shared;
 mod tasks;
