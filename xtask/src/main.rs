@@ -9,6 +9,7 @@ mod deny;
 mod finding;
 mod layers;
 mod packages;
+mod picture;
 mod source;
 mod tidy;
 mod workspace;
@@ -40,6 +41,14 @@ enum Command {
     Deny,
     /// Install the Debian packages that some tests need, or say how.
     Packages,
+    /// Measure the control plane beside its baselines; a few minutes.
+    Bench {
+        /// A smaller run, for a first look.
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Run the demo and draw what it printed, for the README.
+    Picture,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +70,15 @@ fn run(command: &Command) -> Result<ExitCode> {
             deny::check(&deny::packages(&Workspace::read()?.metadata)).settle("deny")?;
         }
         Command::Packages => packages::run()?,
+        Command::Bench { quick } => return bench(*quick),
+        Command::Picture => picture::run()?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn bench(quick: bool) -> Result<ExitCode> {
+    let mut command = std::process::Command::new(env!("CARGO"));
+    command.args(["bench", "--package", "osds", "--bench", "control_plane", "--"]);
+    let status = command.args(quick.then_some("--quick")).status()?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -27,6 +27,6 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     if config.backends.is_empty() {
         println!("no [[backend]]: one file pool in the data directory will be used");
     }
-    println!("{} is usable, with {warnings} warnings", file.display());
+    println!("{} is usable; warnings: {warnings}", file.display());
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! The osds daemon: everything in one process, a demo of what it is for, and a check of its
 //! configuration. Which parts there are and how they hold together is in `wiring`.
+//!
+//! The command line says little and overrides the file where it says something; no option is needed
+//! for a first try. An error that ends the program is one line with its whole cause on stderr.
 
 mod check;
 mod config;
@@ -102,7 +105,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("osds: {error:#}");
+            // Some causes end with a line of their own.
+            eprintln!("osds: {}", format!("{error:#}").trim_end());
             ExitCode::FAILURE
         }
     }

@@ -1,8 +1,8 @@
 //! `osds all`: from configuration to a clean end.
 //!
 //! The order is what makes a restart invisible: the ports are open before anything else can fail,
-//! the docks let hosts in again while the API already answers, and at the end the API stops first,
-//! then the loop, then the targets, so that nothing is told a half-truth.
+//! the docks let hosts in again while the API already answers, and at the end the API and the loop
+//! stop first and the targets last, so that nothing is told a half-truth.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,16 +54,18 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     let name = signalled().await?;
     info!(signal = name, "ending");
     stop.cancel();
-    if let Err(error) = server.await {
+    // Together: a request that waits for a wish waits no longer once the loop ends.
+    let (served, ()) = tokio::join!(server, parts.controller.stop());
+    if let Err(error) = served {
         warn!(%error, "the API did not end cleanly");
     }
-    end(parts).await;
+    end(&parts).await;
     info!("ended");
     Ok(())
 }
 
-async fn end(parts: Parts) {
-    parts.controller.stop().await;
+/// Last of all: while a target serves, hosts do.
+async fn end(parts: &Parts) {
     for target in &parts.targets {
         if let Err(error) = target.shutdown().await {
             warn!(error = %error.chain(), "a target did not end cleanly");

@@ -58,13 +58,13 @@ fn set(say: &mut Narrator, daemon: Daemon) -> Result<Stage> {
         &json!({"name": "multi-attach", "description": "multi attach profile",
                 "customProperties": {"capabilities:multiAttach": "<is> true"}}),
     )?;
-    say.did("osdsctl profile create '{\"name\": \"multi-attach\", ... \"<is> true\"}}'");
+    say.did("as osdsctl profile create '{\"name\": \"multi-attach\", ... \"<is> true\"}}' does");
     let volume = admin.post_and_wait(
         "block/volumes",
         &json!({"name": "database", "size": 1, "profileId": text(&profile, "id")}),
     )?;
     let pool = admin.get(&format!("pools/{}", text(&volume, "poolId")))?;
-    say.did("osdsctl volume create 1 --name database --profile multi-attach");
+    say.did("as osdsctl volume create 1 --name database --profile <id> does");
     say.claim(
         volume["multiAttach"] == json!(true) && pool["multiAttach"] == json!(true),
         "the volume is multi-attach, in a pool that offers it",
@@ -176,17 +176,14 @@ fn detach_while_writing(
     let confirmed = began.elapsed();
     let at_once = read_region(b)?;
     let (written, ended) = writer.join();
-    say.did(&format!(
-        "osdsctl volume attachment delete: confirmed after {:.1} ms",
-        confirmed.as_secs_f64() * 1e3
-    ));
+    say.did(&format!("detached it: confirmed after {:.1} ms", confirmed.as_secs_f64() * 1e3));
     say.note(&format!("alpha had {written} writes acknowledged; then: {ended}"));
     std::thread::sleep(Duration::from_millis(300));
     let later = read_region(b)?;
     say.claim(
         at_once == later,
         "no write landed after the confirmation",
-        "1 MiB read by beta at once and 300 ms later is equal",
+        "512 KiB read by beta at once and 300 ms later are equal",
     );
     let (target, portal) = target_of(stage)?;
     let again = Session::login(portal, IQN_A, &target);
