@@ -176,6 +176,7 @@ impl TargetDriver for LyingTarget {
             Lie::RevokesLater => {
                 let honest = self.honest.clone();
                 tokio::spawn(async move {
+                    // sleep: the lie itself, longer than a few writes take.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     honest.revoke(volume, host).await
                 });

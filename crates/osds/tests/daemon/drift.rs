@@ -1,0 +1,184 @@
+//! Somebody changes things behind the daemon's back: its own notes are written anew, what is not
+//! its own is reported and left alone, and lost data is never replaced by something empty.
+//!
+//! The daemon looks at everything five times a second here. Exports cannot be changed from
+//! outside; testkit's stories and the embedded driver's own tests cover those.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use osds_testkit::initiator::Session;
+use serde_json::json;
+
+use crate::scene::{Scene, connection, text, throughout, until};
+
+/// Several sweeps.
+const A_WHILE: Duration = Duration::from_millis(1000);
+
+/// A volume that host a has read-write, with something on it; the volume and the attachment.
+fn attached(scene: &Scene) -> (String, String) {
+    let (host, volume) = (scene.host("a", &["iqn.x:a"]), scene.volume("v", true));
+    let attachment = text(&scene.attach(&volume, &host, "rw"), "id");
+    scene.log_in(&attachment, "iqn.x:a").write(0, &[b'a'; 4096]).unwrap();
+    (volume, attachment)
+}
+
+/// What no record accounts for, as the API tells it.
+fn drift(scene: &Scene) -> Vec<String> {
+    let dock = text(&scene.get("docks")[0], "id");
+    serde_json::from_value(scene.get(&format!("docks/{dock}/drift"))).unwrap()
+}
+
+#[test]
+fn a_ledger_entry_that_was_deleted_comes_back() {
+    let mut scene = Scene::quick();
+    let (volume, attachment) = attached(&scene);
+    let ledger = scene.ledger(&volume);
+    let noted = fs::read(&ledger).unwrap();
+
+    fs::remove_file(&ledger).unwrap();
+    until("the entry is there again", || ledger.exists().then_some(()));
+    assert_eq!(fs::read(&ledger).unwrap(), noted);
+    assert!(scene.log().contains("a ledger entry was missing"));
+
+    // The same while nobody looks: then only the records know who had the volume.
+    scene.kill();
+    fs::remove_file(&ledger).unwrap();
+    scene.restart();
+    let mut session = scene.log_in(&attachment, "iqn.x:a");
+    assert_eq!(session.read(0, 8).unwrap(), [b'a'; 4096]);
+    session.write(0, &[b'b'; 4096]).unwrap();
+    assert!(ledger.exists());
+    until("nothing is unaccounted for", || drift(&scene).is_empty().then_some(()));
+}
+
+#[test]
+fn an_unreadable_ledger_entry_is_named_with_its_remedy() {
+    let mut scene = Scene::quick();
+    let (volume, attachment) = attached(&scene);
+    let held = scene.get(&format!("block/attachments/{attachment}"));
+    scene.kill();
+    let ledger = scene.ledger(&volume);
+    fs::write(&ledger, b"rubbish").unwrap();
+    scene.restart();
+    // Nothing is done on half a memory: the host stays out, and the log says why.
+    until("the log says why", || {
+        let log = scene.log();
+        let mut lines = log.lines().filter(|line| line.contains("ERROR"));
+        lines.any(|line| line.contains(&volume) && line.contains("move it away")).then_some(())
+    });
+    let (target, portal) = connection(&held).unwrap();
+    throughout(A_WHILE, || {
+        Session::login(
+            SocketAddr::new(portal.ip(), scene.daemon.portal.port()),
+            "iqn.x:a",
+            &target,
+        )
+        .expect_err("let in by a dock that cannot know whom");
+    });
+    // And the remedy works.
+    scene.kill();
+    fs::rename(&ledger, scene.path("moved-away")).unwrap();
+    scene.restart();
+    assert_eq!(scene.log_in(&attachment, "iqn.x:a").read(0, 8).unwrap(), [b'a'; 4096]);
+}
+
+#[test]
+fn what_is_not_ours_is_reported_and_left_alone() {
+    let scene = Scene::quick();
+    let (volume, _) = attached(&scene);
+    assert_eq!(drift(&scene), [""; 0]);
+    let unknown = "0c0ffee0-0000-7000-8000-000000000001";
+    let (note, stray) = (scene.path("pools/default/notes.txt"), scene.blocks(unknown));
+    fs::write(&note, "do not delete").unwrap();
+    fs::write(&stray, [7; 4096]).unwrap();
+    let reported = until("both are reported", || {
+        let drift = drift(&scene);
+        (drift.len() == 2).then_some(drift)
+    });
+    let all = reported.join("; ");
+    assert!(all.contains("notes.txt") && all.contains(unknown), "{all}");
+    throughout(A_WHILE, || {
+        assert_eq!(fs::read(&note).unwrap(), b"do not delete");
+        assert_eq!(fs::read(&stray).unwrap(), [7; 4096]);
+    });
+    // Said once each, however often it is seen.
+    let log = scene.log();
+    for what in ["notes.txt", unknown] {
+        let said = log.lines().filter(|l| l.contains("left alone") && l.contains(what)).count();
+        assert_eq!(said, 1, "{what}: {log}");
+    }
+    // Names of ours that nobody wished for do not become volumes either.
+    let listed = scene.get("block/volumes");
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(text(&listed[0], "id"), volume);
+    fs::remove_file(&note).unwrap();
+    fs::remove_file(&stray).unwrap();
+    until("nothing is reported any more", || drift(&scene).is_empty().then_some(()));
+}
+
+#[test]
+fn a_lost_volume_is_an_error_and_never_an_empty_new_one() {
+    let mut scene = Scene::quick();
+    let (volume, attachment) = attached(&scene);
+    let (blocks, aside) = (scene.blocks(&volume), scene.path("aside"));
+    fs::rename(&blocks, &aside).unwrap();
+    let path = format!("block/volumes/{volume}");
+    let lost = until("the loss is seen", || {
+        let volume = scene.get(&path);
+        (!text(&volume, "statusReason").is_empty()).then_some(volume)
+    });
+    // The host that has it has it still: what it does not close, it can read.
+    assert_eq!(text(&lost, "status"), "inUse", "{lost}");
+    assert!(text(&lost, "statusReason").contains("is not there any more"), "{lost}");
+    throughout(A_WHILE, || assert!(!blocks.exists(), "an empty volume in place of a lost one"));
+
+    // A restart, which knows only what it has noted, does not make one either.
+    scene.kill();
+    scene.restart();
+    throughout(A_WHILE, || assert!(!blocks.exists(), "an empty volume in place of a lost one"));
+    let held = scene.settled(&format!("block/attachments/{attachment}")).unwrap();
+    assert_eq!(text(&held, "status"), "error", "{held}");
+    assert!(text(&held, "statusReason").contains("is not there any more"), "{held}");
+    // Not even when the dock has lost its notes.
+    scene.kill();
+    fs::remove_file(scene.ledger(&volume)).unwrap();
+    scene.restart();
+    throughout(A_WHILE, || assert!(!blocks.exists(), "an empty volume in place of a lost one"));
+
+    // Nobody else gets it meanwhile.
+    let other = scene.host("b", &["iqn.x:b"]);
+    let body = json!({"volumeId": volume, "hostId": other, "attachMode": "ro"});
+    let late = scene.make("block/attachments", &body).unwrap();
+    assert_eq!(text(&late, "status"), "error", "{late}");
+    assert!(text(&late, "statusReason").contains("is not there any more"), "{late}");
+    scene.remove(&format!("block/attachments/{}", text(&late, "id")));
+
+    // Put back, it is as it was, and so is its host.
+    fs::rename(&aside, &blocks).unwrap();
+    until("it is as it was", || {
+        let found = scene.get(&path);
+        (text(&found, "statusReason").is_empty() && text(&found, "status") == "inUse").then_some(())
+    });
+    let mut session = scene.log_in(&attachment, "iqn.x:a");
+    assert_eq!(session.read(0, 8).unwrap(), [b'a'; 4096]);
+}
+
+/// An unmounted pool is no reason to make all of its volumes anew on what is underneath.
+#[test]
+fn a_pool_that_vanishes_is_unavailable_and_nothing_is_made_in_its_place() {
+    let scene = Scene::quick();
+    let (volume, attachment) = attached(&scene);
+    let (pool, aside) = (scene.path("pools/default"), scene.path("aside"));
+    fs::rename(&pool, &aside).unwrap();
+    let status = || text(&scene.get("pools")[0], "status");
+    until("the pool is unavailable", || (status() == "unavailable").then_some(()));
+    let refused = scene.make("block/volumes", &json!({"name": "late", "size": 1}));
+    assert!(refused.is_err(), "{refused:?}");
+    throughout(A_WHILE, || assert!(!pool.exists(), "a new pool in place of a lost one"));
+    fs::rename(&aside, &pool).unwrap();
+    until("the pool is available", || (status() == "available").then_some(()));
+    scene.until_volume(&volume, "inUse");
+    assert_eq!(scene.log_in(&attachment, "iqn.x:a").read(0, 8).unwrap(), [b'a'; 4096]);
+}

@@ -1,0 +1,13 @@
+//! End to end: the real binary, real HTTP, real iSCSI, real kills.
+//!
+//! Every test has a daemon of its own on free loopback ports, with all it keeps in a temporary
+//! directory. Nothing sleeps and hopes: what shall happen is polled for with a deadline. One
+//! binary for all, so that it is linked once.
+
+mod scene;
+
+mod config;
+mod demo;
+mod drift;
+mod freeze;
+mod restart;
