@@ -10,4 +10,5 @@ mod config;
 mod demo;
 mod drift;
 mod freeze;
+mod osdsctl;
 mod restart;
