@@ -52,9 +52,11 @@ impl Dock {
         if self.ledger.loaded().await.is_err() {
             return;
         }
-        for wish in self.ledger.all() {
-            let turn = self.turn(wish.volume);
+        for volume in self.ledger.volumes() {
+            let turn = self.turn(volume);
             let _mine = turn.lock().await;
+            // Looked up in its turn: a detach may have been confirmed since this began.
+            let Some(wish) = self.ledger.get(volume) else { continue };
             if wish.presence == Presence::Unwanted || wish.hosts.is_empty() {
                 continue;
             }

@@ -106,6 +106,12 @@ impl Ledger {
         self.wishes().get(&volume).cloned()
     }
 
+    /// Every volume that has a wish here, tombstones included.
+    #[must_use]
+    pub fn volumes(&self) -> Vec<VolumeId> {
+        self.wishes().keys().copied().collect()
+    }
+
     /// Every wish held, tombstones included.
     #[must_use]
     pub fn all(&self) -> Vec<VolumeWish> {

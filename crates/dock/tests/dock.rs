@@ -1,0 +1,105 @@
+//! The dock over drivers in memory: what must hold whatever goes wrong around it.
+//!
+//! Whole lives with a controller are told in testkit; here are the turns that only a dock can take,
+//! with the drivers held still at the moment that matters.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use osds_dock::{Dock, Identity, Ledger};
+use osds_dock_api::DockApi;
+use osds_drivers::TargetDriver;
+use osds_drivers::fake::{FakeStorage, FakeTarget, Op, When};
+use osds_model::host::Protocol;
+use osds_model::{
+    AttachMode, Capacity, DockId, Generation, Grant, HostId, Initiator, Presence, VolumeId,
+    VolumeWish,
+};
+
+const V: VolumeId = VolumeId::from_u128(1);
+const W: VolumeId = VolumeId::from_u128(2);
+const A: HostId = HostId::from_u128(0xa);
+
+struct Scene {
+    home: tempfile::TempDir,
+    storage: FakeStorage,
+    target: FakeTarget,
+    dock: Arc<Dock>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let storage = FakeStorage::with_pool("pool", Capacity::from_gib(100).unwrap());
+        let target = FakeTarget::default();
+        let dock = dock(home.path(), &storage, &target);
+        Self { home, storage, target, dock }
+    }
+
+    /// The dock's process ends, and a new one begins on what is left.
+    fn restart(&mut self) {
+        self.target.forget_all();
+        self.dock = dock(self.home.path(), &self.storage, &self.target);
+    }
+
+    fn wish(&self, volume: VolumeId, generation: u64, hosts: &[HostId]) -> VolumeWish {
+        VolumeWish {
+            volume,
+            generation: Generation(generation),
+            pool: self.dock.pool_id("pool"),
+            presence: Presence::Wanted(Capacity::from_gib(1).unwrap()),
+            exists: generation > 1,
+            guarded: false,
+            hosts: hosts.iter().map(|host| (*host, grant(*host))).collect(),
+        }
+    }
+
+    async fn served(&self, volume: VolumeId) -> Vec<HostId> {
+        let export = self.target.export_of(volume).await.unwrap();
+        export.map(|export| export.hosts.into_keys().collect()).unwrap_or_default()
+    }
+}
+
+fn dock(home: &Path, storage: &FakeStorage, target: &FakeTarget) -> Arc<Dock> {
+    let identity = Identity {
+        id: DockId::from_u128(0xd0c),
+        name: "dock".to_owned(),
+        description: String::new(),
+        endpoint: "local".to_owned(),
+        node: "here".to_owned(),
+    };
+    let ledger = Ledger::open(home.join("ledger")).unwrap();
+    let (storage, target) = (Arc::new(storage.clone()), Arc::new(target.clone()));
+    Arc::new(Dock::new(identity, storage, target, ledger))
+}
+
+fn grant(host: HostId) -> Grant {
+    let port_name = format!("iqn.2026-11.test:{host}");
+    let initiators = vec![Initiator { port_name, protocol: Protocol::Iscsi }];
+    Grant { mode: AttachMode::ReadWrite, initiators }
+}
+
+/// A restart takes its time with many volumes. A host whose detach is confirmed meanwhile must not
+/// be let in again by it.
+#[tokio::test]
+async fn a_restore_does_not_undo_a_detach_that_was_confirmed_meanwhile() {
+    let mut scene = Scene::new();
+    for volume in [V, W] {
+        scene.dock.enforce(&scene.wish(volume, 1, &[])).await.unwrap();
+        scene.dock.enforce(&scene.wish(volume, 2, &[A])).await.unwrap();
+    }
+    scene.restart();
+    let gate = scene.target.faults.pause(Op::Grant, When::Before);
+    let restoring = tokio::spawn({
+        let dock = Arc::clone(&scene.dock);
+        async move { dock.restore().await }
+    });
+    gate.arrived().await; // busy with V; W comes next
+    let applied = scene.dock.enforce(&scene.wish(W, 3, &[])).await.unwrap();
+    assert_eq!(applied.hosts, BTreeMap::new(), "the detach is confirmed");
+    gate.open();
+    restoring.await.unwrap();
+    assert_eq!(scene.served(V).await, [A]);
+    assert_eq!(scene.served(W).await, [], "and stays so");
+}
