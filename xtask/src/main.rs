@@ -65,7 +65,7 @@ fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Ci(options) => return ci::run(options),
         Command::Layers => layers::run(&Workspace::read()?)?,
-        Command::Tidy => tidy::check(&Workspace::read()?.files).settle("tidy")?,
+        Command::Tidy => tidy::check(&Workspace::read()?).settle("tidy")?,
         Command::Deny => {
             deny::check(&deny::packages(&Workspace::read()?.metadata)).settle("deny")?;
         }

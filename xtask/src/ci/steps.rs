@@ -103,7 +103,7 @@ pub const STEPS: &[Step] = &[
         "tidy",
         "the rules no compiler knows are kept",
         When::Always,
-        Kind::Own(|workspace| tidy::check(&workspace.files).settle("tidy")),
+        Kind::Own(|workspace| tidy::check(workspace).settle("tidy")),
     ),
     Step::new(
         "deny",
