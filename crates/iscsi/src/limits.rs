@@ -1,6 +1,7 @@
-//! Every bound the target keeps, in one place.
+//! The bounds that an owner of a target may set, in one place; those of single negotiations stand
+//! beside them (text, rounds, rejects).
 //!
-//! A bound that is not here does not exist. Memory of one session is at most: the receive buffer
+//! Memory of one session is at most: the receive buffer
 //! (one data segment and a bit), the send buffer (about 256 KiB, plus one command's data while it
 //! is being sent), `queue_depth` x `first_burst` of unsolicited data, and `buffered_bytes_per_session`
 //! of solicited data, because an R2T is only sent when its command fits in what is left of that.
@@ -10,8 +11,12 @@ use std::time::Duration;
 /// Bounds on connections, time and memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of all kinds at once; further ones are closed unanswered.
+    /// Connections of all kinds at once. A further one takes the place of the oldest stranger; when
+    /// there is none, it is closed unanswered.
     pub connections_total: usize,
+    /// Connections at once that have shown no grant: they are logging in, or came for discovery.
+    /// A further one takes the place of the oldest of them.
+    pub connections_strangers: usize,
     /// Logged-in connections of one initiator name; further logins are refused (0302).
     pub connections_per_initiator: usize,
     /// From accept to the full feature phase.
@@ -42,6 +47,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_total: 4096,
+            connections_strangers: 256,
             connections_per_initiator: 1024,
             login_timeout: Duration::from_secs(15),
             idle_ping_after: Duration::from_secs(30),
@@ -61,6 +67,9 @@ impl Default for Limits {
 impl Limits {
     /// Brings values the protocol cannot express back into its ranges.
     pub(crate) fn clamped(mut self) -> Self {
+        // Each session needs a handle of 16 bits of its own.
+        self.connections_total = self.connections_total.clamp(1, 1 << 15);
+        self.connections_strangers = self.connections_strangers.max(1);
         let length = 512..=(1 << 24) - 1;
         self.max_data_segment = self.max_data_segment.clamp(8192, *length.end());
         self.max_burst = self.max_burst.clamp(*length.start(), *length.end());

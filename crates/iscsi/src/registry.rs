@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::gate::{Gate, Latch};
 use crate::limits::Limits;
@@ -29,6 +29,9 @@ use crate::login::status::Status;
 use crate::name::{InvalidName, Name};
 use crate::scsi::{Access, LogicalUnit, Nexus};
 use crate::session::tasks::TaskSet;
+
+/// How long a fresh connection waits for the one whose place it takes. That one only has to wake up.
+const MAKING_ROOM: Duration = Duration::from_millis(250);
 
 /// Why an order to the target was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -209,6 +212,14 @@ pub struct Attached {
     pub tasks: Arc<TaskSet>,
 }
 
+impl Attached {
+    /// The epoch in which a task begins that has to wait. It is another one as soon as the task has
+    /// been aborted, with all tasks of the unit or with all of this nexus: both only count up.
+    pub fn epoch(&self) -> u64 {
+        self.tasks.epoch().wrapping_add(self.nexus.aborts())
+    }
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Registry {
@@ -236,25 +247,25 @@ impl Registry {
         Instant::now() + self.limits.drain_timeout
     }
 
-    /// Records a fresh connection; `None` when there is no room or no service.
+    /// Records a fresh connection; `None` when there is no room or no service. Whoever has not
+    /// shown a grant only has a place until somebody else needs it: a crowd of strangers cannot
+    /// keep a granted initiator out, because its login is over long before it is the oldest.
     pub fn connect(&self, stream: TcpStream, peer: SocketAddr) -> Option<Arc<Connection>> {
+        let deadline = Instant::now() + MAKING_ROOM;
         let mut state = self.lock();
-        if state.stopped || state.members.len() >= self.limits.connections_total {
-            return None;
+        while !state.stopped {
+            if state.has_room(&self.limits) {
+                return Some(state.take_in(stream, peer));
+            }
+            let stranger = state.end_oldest_stranger()?;
+            drop(state);
+            tracing::debug!(peer = %stranger.peer, "an iSCSI connection made room for another");
+            if !stranger.wait(deadline) {
+                return None;
+            }
+            state = self.lock();
         }
-        state.next_id += 1;
-        let id = state.next_id;
-        let connection = Arc::new(Connection {
-            id,
-            peer,
-            stream,
-            gate: Gate::default(),
-            ended: Latch::default(),
-            thread: Mutex::default(),
-        });
-        let member = Member { connection: Arc::clone(&connection), role: Role::LoggingIn };
-        state.members.insert(id, member);
-        Some(connection)
+        None
     }
 
     /// The last act of a connection's thread.
@@ -388,14 +399,22 @@ impl Registry {
     /// Takes a grant away and ends the initiator's sessions. See the head of this file.
     pub fn revoke(&self, iqn: &str, initiator: &str) -> Result<(), TargetError> {
         let (target, initiator) = (Name::new(iqn)?, Name::new(initiator)?);
-        let ending = {
+        let (unit, ending) = {
             let mut state = self.lock();
-            if let Some(export) = state.exports.get_mut(&target) {
+            let unit = state.exports.get_mut(&target).map(|export| {
                 export.grants.remove(&initiator);
-            }
-            state.end_sessions(&target, Some(&initiator))
+                Arc::clone(&export.unit)
+            });
+            (unit, state.end_sessions(&target, Some(&initiator)))
         };
-        wait_all(&ending, self.deadline())
+        wait_all(&ending, self.deadline())?;
+        // Only now: a session that was still running could have registered again.
+        if let Some(unit) = unit
+            && let Err(error) = unit.forget_initiator(initiator.as_str())
+        {
+            tracing::warn!(%target, %initiator, %error, "reservations of a revoked initiator may come back with the volume");
+        }
+        Ok(())
     }
 
     /// Everything exported, granted and logged in.
@@ -440,6 +459,44 @@ impl Member {
 }
 
 impl State {
+    fn has_room(&self, limits: &Limits) -> bool {
+        self.members.len() < limits.connections_total
+            && self.strangers().count() < limits.connections_strangers
+    }
+
+    /// Connections without a session on a unit.
+    fn strangers(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().filter(|member| match member.role {
+            Role::LoggingIn | Role::Discovery { .. } => true,
+            Role::Normal { .. } => false,
+        })
+    }
+
+    /// Ends the oldest stranger that is not ending already. Its gate is closed before the lock
+    /// goes, so it cannot be admitted any more.
+    fn end_oldest_stranger(&self) -> Option<Arc<Connection>> {
+        let staying = self.strangers().map(|m| &m.connection).filter(|c| !c.gate.is_closed());
+        let oldest = Arc::clone(staying.min_by_key(|connection| connection.id)?);
+        oldest.end();
+        Some(oldest)
+    }
+
+    fn take_in(&mut self, stream: TcpStream, peer: SocketAddr) -> Arc<Connection> {
+        self.next_id += 1;
+        let id = self.next_id;
+        let connection = Arc::new(Connection {
+            id,
+            peer,
+            stream,
+            gate: Gate::default(),
+            ended: Latch::default(),
+            thread: Mutex::default(),
+        });
+        let member = Member { connection: Arc::clone(&connection), role: Role::LoggingIn };
+        self.members.insert(id, member);
+        connection
+    }
+
     fn facts(&self, iqn: &Name, export: &Export) -> ExportFacts {
         let mut sessions: Vec<_> =
             self.sessions(iqn, None).filter_map(Member::session_facts).collect();

@@ -1,9 +1,11 @@
 //! Orders to the target: idempotence, limits, shutdown.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
+use osds_iscsi::pdu::{Digests, Request, frame, request};
 use osds_iscsi::scsi::Access;
 use osds_iscsi::{Limits, Target, TargetError};
 
@@ -79,6 +81,71 @@ fn connections_beyond_the_total_are_closed() {
     assert!(first.read(0, 1).is_ok());
     first.logout().unwrap();
     eventually("there is room again", || scene.login(ALICE).is_ok());
+}
+
+/// Connects and says nothing, or logs in for discovery, which needs no grant, and stays.
+fn crowd(scene: &Scene, discovery: bool) -> Vec<TcpStream> {
+    let connect = |n: u8| {
+        let mut stream = TcpStream::connect(scene.portal).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        if discovery {
+            stream.write_all(&discovery_login(n)).unwrap();
+            stream.read_exact(&mut [0; 48]).unwrap();
+        }
+        stream
+    };
+    (0..32).map(connect).collect()
+}
+
+fn discovery_login(n: u8) -> Vec<u8> {
+    let login = request::Login {
+        transit: true,
+        continues: false,
+        current: 0,
+        next: 3,
+        version_max: 0,
+        version_min: 0,
+        isid: [0x80, 0, 0, 0, 0, n],
+        tsih: 0,
+        itt: 1,
+        cid: 0,
+        cmd_sn: 1,
+        exp_stat_sn: 0,
+    };
+    let text = format!("InitiatorName=iqn.x:stranger-{n}\0SessionType=Discovery\0");
+    let mut bytes = Vec::new();
+    let header = Request::Login(login).encode();
+    frame::append(&mut bytes, header, text.as_bytes(), Digests::default());
+    bytes
+}
+
+#[test]
+fn who_has_no_grant_cannot_keep_out_who_has() {
+    for discovery in [false, true] {
+        let scene = Scene::with(Limits { connections_total: 8, ..Limits::default() });
+        let mut alice = scene.login(ALICE).unwrap();
+        let crowd = crowd(&scene, discovery);
+        let mut bob = scene.login(BOB).unwrap();
+        // Nobody in the full feature phase made room for it.
+        assert!(alice.read(0, 1).is_ok() && bob.read(0, 1).is_ok());
+        // The oldest of the crowd did.
+        let mut first = &crowd[0];
+        let mut said = Vec::new();
+        assert!(matches!(first.read_to_end(&mut said), Ok(_) | Err(_)));
+    }
+}
+
+#[test]
+fn strangers_have_few_places_however_many_there_are() {
+    let limits = Limits { connections_strangers: 4, ..Limits::default() };
+    let scene = Scene::with(limits);
+    let crowd = crowd(&scene, false);
+    assert!(scene.login(ALICE).is_ok());
+    let open = |mut stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        matches!(stream.read(&mut [0; 1]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    eventually("all but the youngest are closed", || crowd.iter().filter(|s| open(s)).count() <= 4);
 }
 
 #[test]
