@@ -10,7 +10,9 @@
 //! Making the parts opens files and binds ports, and so may fail; nothing is served before all of
 //! them are made.
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,7 +48,8 @@ impl Parts {
 /// Makes every part that the configuration asks for.
 pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Parts> {
     let data_dir = &config.data_dir;
-    std::fs::create_dir_all(data_dir).with_context(|| {
+    // Volumes hold other people's data: nobody else on this machine reads them.
+    DirBuilder::new().recursive(true).mode(0o700).create(data_dir).with_context(|| {
         format!("cannot make data directory {}; choose another with --data-dir", data_dir.display())
     })?;
     let store = open_store(config)?;

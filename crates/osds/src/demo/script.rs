@@ -101,7 +101,7 @@ fn log_in(say: &mut Narrator, stage: &Stage) -> Result<(Session, Session)> {
         "the disk has one identity, the same on every path",
         &format!("naa.{}", naa.collect::<String>()),
     );
-    say.note(&format!("{capacity:?}"));
+    say.note(&format!("{} blocks of {} bytes", capacity.blocks, capacity.block_size));
     say.claim(
         !a.is_write_protected()? && b.is_write_protected()?,
         "alpha's disk is writable, beta's says that it is write-protected",
