@@ -14,7 +14,9 @@ use std::sync::{Arc, PoisonError};
 use osds_dock_api::DockError;
 use osds_drivers::{DriverError, ExportFacts};
 use osds_lifecycle::enforcer::{self, Facts, Failures, Served, Step};
-use osds_model::{Applied, Fault, FaultKind, Grant, HostId, Presence, VolumeId, VolumeWish};
+use osds_model::{
+    Applied, Capacity, Fault, FaultKind, Grant, HostId, Presence, VolumeId, VolumeWish,
+};
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
 
@@ -69,22 +71,26 @@ impl Dock {
     }
 
     /// What is really there for one volume.
-    pub(crate) async fn facts(&self, pool: &str, volume: VolumeId) -> Result<Facts, DriverError> {
-        let size = self.storage.find(pool, volume).await?.map(|found| found.size);
-        let export = self.target.export_of(volume).await?;
-        Ok(Facts { size, served: export.map(served).unwrap_or_default() })
+    async fn facts(&self, wish: &VolumeWish) -> Result<Facts, DriverError> {
+        let (size, unknown) = match self.size(wish).await {
+            Ok(size) => (size, None),
+            Err(error) => (None, Some(error.to_fault())),
+        };
+        let export = self.target.export_of(wish.volume).await?;
+        Ok(Facts { size, unknown, served: export.map(served).unwrap_or_default() })
+    }
+
+    async fn size(&self, wish: &VolumeWish) -> Result<Option<Capacity>, DriverError> {
+        let found = self.storage.find(&self.pool_name(wish).await?, wish.volume).await?;
+        Ok(found.map(|found| found.size))
     }
 
     async fn work(&self, wish: &VolumeWish) -> Result<(Facts, Applied), DockError> {
         let failed_at_all = |error: &DriverError| DockError::Failed(error.to_fault());
-        let Some(pool) = self.pool_name(wish.pool).await else {
-            let message = format!("this dock has no pool {}", wish.pool);
-            return Err(DockError::Failed(Fault::new(FaultKind::Gone, message)));
-        };
         let mut failed = Failures::new();
-        let mut facts = self.facts(&pool, wish.volume).await.map_err(|e| failed_at_all(&e))?;
+        let mut facts = self.facts(wish).await.map_err(|e| failed_at_all(&e))?;
         while let Some(step) = enforcer::next_step(wish, &facts, &failed) {
-            match self.take(step, wish, &pool).await {
+            match self.take(step, wish).await {
                 Ok(()) => debug!(volume_id = %wish.volume, ?step, "done"),
                 Err(error) => {
                     let fault = error.to_fault();
@@ -92,7 +98,7 @@ impl Dock {
                     failed.insert(step, fault);
                 }
             }
-            let seen = self.facts(&pool, wish.volume).await.map_err(|e| failed_at_all(&e))?;
+            let seen = self.facts(wish).await.map_err(|e| failed_at_all(&e))?;
             // A driver that says it did and did not would have us here for ever.
             if seen == facts
                 && let Entry::Vacant(entry) = failed.entry(step)
@@ -108,30 +114,32 @@ impl Dock {
         Ok((facts, applied))
     }
 
-    async fn take(&self, step: Step, wish: &VolumeWish, pool: &str) -> Result<(), DriverError> {
+    async fn take(&self, step: Step, wish: &VolumeWish) -> Result<(), DriverError> {
         let volume = wish.volume;
         match step {
+            // Needs no pool: a host is also put out of one that nobody knows any more.
             Step::Revoke(host) => {
                 self.target.revoke(volume, host).await?;
                 info!(volume_id = %volume, host_id = %host, "host put out");
             }
             Step::Create(size) => {
-                self.storage.create(pool, volume, size).await?;
+                self.storage.create(&self.pool_name(wish).await?, volume, size).await?;
             }
             Step::Extend(size) => {
-                self.storage.extend(pool, volume, size).await?;
+                self.storage.extend(&self.pool_name(wish).await?, volume, size).await?;
                 self.target.resized(volume, size).await?;
             }
             Step::Grant(host) => {
                 if let Some(grant) = wish.hosts.get(&host) {
-                    self.target.export(volume, self.storage.open(pool, volume).await?).await?;
+                    let blocks = self.storage.open(&self.pool_name(wish).await?, volume).await?;
+                    self.target.export(volume, blocks).await?;
                     self.target.grant(volume, host, grant).await?;
                     info!(volume_id = %volume, host_id = %host, mode = %grant.mode, "host let in");
                 }
             }
             Step::Delete => {
                 self.target.unexport(volume).await?;
-                self.storage.delete(pool, volume).await?;
+                self.storage.delete(&self.pool_name(wish).await?, volume).await?;
             }
         }
         Ok(())

@@ -14,14 +14,14 @@ mod ledger;
 pub use ledger::{Ledger, LedgerError};
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use osds_dock_api::{
     DockApi, DockDescription, DockError, Inventory, PoolDescription, TargetDescription,
 };
-use osds_drivers::{StorageDriver, TargetDriver};
-use osds_model::{Applied, DockId, PoolId, VolumeId, VolumeWish};
+use osds_drivers::{DriverError, StorageDriver, TargetDriver};
+use osds_model::{Applied, DockId, FaultKind, PoolId, VolumeId, VolumeWish};
 use uuid::Uuid;
 
 /// Who a dock is; the part of its description that does not come from its drivers.
@@ -78,20 +78,27 @@ impl Dock {
                 spec: report.spec.map_err(|error| error.to_fault()),
             })
             .collect();
-        let mut names = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        *names = pools.iter().map(|pool| (pool.id, pool.name.clone())).collect();
+        *self.pool_names() = pools.iter().map(|pool| (pool.id, pool.name.clone())).collect();
         pools
     }
 
-    async fn pool_name(&self, pool: PoolId) -> Option<String> {
-        let known = |names: &Mutex<HashMap<PoolId, String>>| {
-            names.lock().unwrap_or_else(PoisonError::into_inner).get(&pool).cloned()
-        };
-        if let Some(name) = known(&self.pools) {
-            return Some(name);
+    /// The name of the wish's pool. The driver is asked for its list only when there is none yet:
+    /// it is kept up to date by `describe`.
+    async fn pool_name(&self, wish: &VolumeWish) -> Result<String, DriverError> {
+        if self.pool_names().is_empty() {
+            self.pools_now().await;
         }
-        self.pools_now().await;
-        known(&self.pools)
+        self.pool_names().get(&wish.pool).cloned().ok_or_else(|| {
+            let doing = format!(
+                "backend {} has no pool {} any more; put it back into its driver YAML and restart",
+                self.identity.name, wish.pool
+            );
+            DriverError::new(FaultKind::Gone, doing)
+        })
+    }
+
+    fn pool_names(&self) -> MutexGuard<'_, HashMap<PoolId, String>> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

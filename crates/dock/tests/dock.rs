@@ -13,13 +13,14 @@ use osds_drivers::TargetDriver;
 use osds_drivers::fake::{FakeStorage, FakeTarget, Op, When};
 use osds_model::host::Protocol;
 use osds_model::{
-    AttachMode, Capacity, DockId, Generation, Grant, HostId, Initiator, Presence, VolumeId,
-    VolumeWish,
+    AttachMode, Capacity, DockId, FaultKind, Generation, Grant, HostId, Initiator, Presence,
+    VolumeId, VolumeOutcome, VolumeWish,
 };
 
 const V: VolumeId = VolumeId::from_u128(1);
 const W: VolumeId = VolumeId::from_u128(2);
 const A: HostId = HostId::from_u128(0xa);
+const B: HostId = HostId::from_u128(0xb);
 
 struct Scene {
     home: tempfile::TempDir,
@@ -102,4 +103,38 @@ async fn a_restore_does_not_undo_a_detach_that_was_confirmed_meanwhile() {
     restoring.await.unwrap();
     assert_eq!(scene.served(V).await, [A]);
     assert_eq!(scene.served(W).await, [], "and stays so");
+}
+
+/// Whoever puts a host out needs it out now, whatever the storage is up to.
+#[tokio::test]
+async fn a_host_is_put_out_while_the_storage_cannot_be_asked() {
+    let scene = Scene::new();
+    scene.dock.enforce(&scene.wish(V, 1, &[])).await.unwrap();
+    scene.dock.enforce(&scene.wish(V, 2, &[A, B])).await.unwrap();
+    scene.storage.faults.fail_all(Op::Find, When::Before, FaultKind::Broken);
+    let applied = scene.dock.enforce(&scene.wish(V, 3, &[B])).await.unwrap();
+    assert_eq!(applied.hosts.keys().collect::<Vec<_>>(), [&B]);
+    assert_eq!(scene.served(V).await, [B]);
+    assert!(matches!(applied.volume, VolumeOutcome::Failed(_)), "nobody knows: {applied:?}");
+    let gone = VolumeWish { presence: Presence::Unwanted, ..scene.wish(V, 4, &[]) };
+    let applied = scene.dock.enforce(&gone).await.unwrap();
+    assert!(matches!(applied.volume, VolumeOutcome::Failed(_)), "not absent: {applied:?}");
+    assert_eq!(scene.served(V).await, []);
+}
+
+/// A pool that was taken out of the configuration: nobody is let in, everybody can be put out, and
+/// nobody looks through all other pools for each of its volumes.
+#[tokio::test]
+async fn hosts_are_put_out_of_a_pool_that_nobody_knows() {
+    let scene = Scene::new();
+    scene.dock.enforce(&scene.wish(V, 1, &[])).await.unwrap();
+    let asked = scene.storage.faults.calls(Op::Pools);
+    for generation in 2..10 {
+        let pool = scene.dock.pool_id("another");
+        let wish = VolumeWish { pool, ..scene.wish(W, generation, &[]) };
+        let applied = scene.dock.enforce(&wish).await.unwrap();
+        let VolumeOutcome::Failed(fault) = &applied.volume else { panic!("{applied:?}") };
+        assert!(fault.message.contains("put it back"), "{fault}");
+    }
+    assert_eq!(scene.storage.faults.calls(Op::Pools), asked);
 }

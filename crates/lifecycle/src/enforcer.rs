@@ -2,7 +2,8 @@
 //!
 //! The order is the safety: hosts are put out before anybody is let in, and a volume is deleted
 //! only when nobody is served. A step that failed is not tried again in the same pass, and blocks
-//! what depends on it. A wish that is older than the one on the ledger is refused.
+//! what depends on it. A wish that is older than the one on the ledger is refused. Putting a host
+//! out waits for nothing: not for the storage, which may be what is broken.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,10 @@ use osds_model::{
 /// What is really there, read back from the drivers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Facts {
-    /// How large the volume is; `None` when it is not there.
+    /// How large the volume is; `None` when it is not there, or nobody knows.
     pub size: Option<Capacity>,
+    /// Why the storage could not say whether the volume is there.
+    pub unknown: Option<Fault>,
     /// Whom the target serves.
     pub served: BTreeMap<HostId, Served>,
 }
@@ -107,6 +110,9 @@ pub fn next_step(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<
     if let Some(step) = unwanted(wish, facts).map(Step::Revoke).find(open) {
         return Some(step);
     }
+    if facts.unknown.is_some() {
+        return None;
+    }
     match (wish.presence, facts.size) {
         (Presence::Unwanted, None) => None,
         (Presence::Unwanted, Some(_)) => {
@@ -159,6 +165,9 @@ fn next_grant(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<Ste
 }
 
 fn volume_outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> VolumeOutcome {
+    if let Some(fault) = &facts.unknown {
+        return VolumeOutcome::Failed(fault.clone());
+    }
     let of = |step: Step| failed.get(&step).cloned();
     let fault = match (wish.presence, facts.size) {
         (Presence::Unwanted, None) if facts.served.is_empty() => return VolumeOutcome::Absent,

@@ -51,6 +51,7 @@ fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
     let serve = |mode| Served { mode, initiators: vec![], connection: connection() };
     Facts {
         size: size.map(gib),
+        unknown: None,
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
     }
 }

@@ -35,14 +35,20 @@ impl Inner {
             let view = self.store.view();
             let Some(volume) = view.get::<Volume>(id) else { return Look::Settled };
             let wish = volume::wish(volume.id, volume.pool, &volume.state);
-            let dock = view.get::<Pool>(volume.pool).and_then(|pool| self.dock(pool.dock));
+            let pool = view.get::<Pool>(volume.pool);
+            let dock = pool.and_then(|pool| self.dock(pool.dock));
             let answer = match dock {
                 Some(dock) => match dock.enforce(&wish).await {
                     Ok(applied) => Answer::Applied(applied),
                     Err(error) => Answer::Nothing(no_answer(&error)),
                 },
                 None => {
-                    let message = format!("no dock serves pool {}", volume.pool);
+                    let name = pool.map_or("", |pool| &pool.spec.name);
+                    let message = format!(
+                        "no backend serves pool {name} ({}) any more; put its [[backend]] back \
+                         into osds.toml and restart",
+                        volume.pool
+                    );
                     Answer::Nothing(Fault::new(FaultKind::Temporary, message))
                 }
             };
