@@ -87,7 +87,9 @@ impl Wait {
         };
         let spinner = ProgressBar::with_draw_target(None, target);
         spinner.enable_steady_tick(Duration::from_millis(100));
-        let until = self.wait.then(|| Instant::now() + Duration::from_secs(self.timeout));
+        // A clock has an end; more than a century is for ever.
+        let patience = Duration::from_secs(self.timeout.min(u64::from(u32::MAX)));
+        let until = self.wait.then(|| Instant::now() + patience);
         Waiting { session, until, seconds: self.timeout, spinner }
     }
 }

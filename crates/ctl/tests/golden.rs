@@ -474,3 +474,12 @@ fn completion_scripts() {
         assert!(story.told.ends_with("[rc=0]\n\n") && !story.told.contains("WARNING"), "{shell}");
     }
 }
+
+/// The largest number that can be typed is a time that no clock reaches, and no reason to panic.
+#[test]
+fn a_wait_for_longer_than_time_lasts() {
+    let mut story = Story::default();
+    let line = ["volume", "create", "1", "--wait", "--timeout", "18446744073709551615"];
+    story.run(&line, vec![waited(&volume("available"))]);
+    assert!(story.told.contains("[rc=0]"), "{}", story.told);
+}
