@@ -99,6 +99,8 @@ fn measure(scale: Scale, home: &Path) {
     let (attached, attachments) = attach(&api, &cycle, &hosts);
     let row = attached.with_cpu(before.until(&usage()));
     println!("{}", row.row("attach to available", Some(&sync)));
+    let attached = cycle.len();
+    println!("RSS with {attached} of them attached: {:.1} MiB", usage().rss_mib());
     let path = |id: &String| format!("{TENANT}/block/attachments/{id}");
     let before = usage();
     let detached = remove(&api, &attachments, path).with_cpu(before.until(&usage()));
@@ -107,7 +109,6 @@ fn measure(scale: Scale, home: &Path) {
     let before = usage();
     let deleted = remove(&api, &cycle, path).with_cpu(before.until(&usage()));
     println!("{}", deleted.row("delete until gone", Some(&sync)));
-    println!("RSS at the end: {:.1} MiB", usage().rss_mib());
     let mut daemon = daemon;
     daemon.kill().expect("it can be killed");
     daemon.restart().expect("it starts again");
