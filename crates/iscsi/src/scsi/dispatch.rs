@@ -7,6 +7,7 @@
 
 use super::cdb::Cdb;
 use super::nexus::{Access, Nexus};
+use super::reservations::Class;
 use super::sense::{Sense, Status};
 use super::table::{Attentive, Effect, Found, Row, find};
 use super::unit::LogicalUnit;
@@ -63,11 +64,12 @@ pub fn data_out_length(cdb: &[u8]) -> Option<u64> {
 pub(super) fn execute(
     unit: &LogicalUnit,
     nexus: &Nexus,
+    aborts: Option<u64>,
     command: Command<'_>,
     data_in: &mut Vec<u8>,
 ) -> Completion {
     let before = data_in.len();
-    let outcome = run(unit, nexus, command, data_in);
+    let outcome = run(unit, nexus, aborts, command, data_in);
     if outcome.is_err() {
         data_in.truncate(before);
     }
@@ -77,11 +79,24 @@ pub(super) fn execute(
 fn run(
     unit: &LogicalUnit,
     nexus: &Nexus,
+    aborts: Option<u64>,
     command: Command<'_>,
     data_in: &mut Vec<u8>,
 ) -> Result<Status, Sense> {
     let cdb = Cdb::new(command.cdb);
     let found = if cdb.len() == 0 { Found::Nothing } else { find(cdb) };
+    let class = match &found {
+        Found::Row(row) => class_of(row, cdb),
+        Found::OtherAction | Found::Nothing => Class::Free,
+    };
+    // Held until the command has ended, so that a change of reservations finds nothing running.
+    let reserved = match class {
+        Class::Free | Class::Own => None,
+        Class::Asks | Class::Reads | Class::Writes => Some(unit.reservations()),
+    };
+    if aborts.is_some_and(|known| known != nexus.aborts()) {
+        return Ok(Status::TaskAborted);
+    }
     let passes = matches!(&found, Found::Row(row) if row.attentive == Attentive::Passes);
     if !passes && let Some(attention) = nexus.take_attention() {
         return Err(attention);
@@ -94,7 +109,7 @@ fn run(
     if row.effect == Effect::Writes && nexus.access() == Access::ReadOnly {
         return Err(Sense::WRITE_PROTECTED);
     }
-    if !reservations_permit(unit, nexus, row) {
+    if reserved.as_ref().is_some_and(|state| !state.permits(nexus.port(), class)) {
         return Ok(Status::ReservationConflict);
     }
     let handler = row.handler.ok_or(Sense::INVALID_OPCODE)?;
@@ -107,10 +122,16 @@ fn run(
     handler(&Call { unit, nexus, cdb, row, sent: command.data_out }, data_in)
 }
 
-/// The check point of reservations. Nobody can hold one as long as the table offers no way to
-/// take one, so everything is permitted.
-fn reservations_permit(_unit: &LogicalUnit, _nexus: &Nexus, _row: &Row) -> bool {
-    true
+/// The table's column of reservations, with the two commands whose class depends on what they ask
+/// for: starting a unit and allowing removal disturb nobody.
+fn class_of(row: &Row, cdb: Cdb<'_>) -> Class {
+    const POWER_CONDITION: u8 = 0xf0;
+    let harmless = match row.opcode {
+        0x1b => cdb.bit(4, 0) && cdb.byte(4) & POWER_CONDITION == 0,
+        0x1e => cdb.byte(4) & 0x03 == 0,
+        _ => false,
+    };
+    if harmless { Class::Asks } else { row.class }
 }
 
 #[cfg(test)]
@@ -121,7 +142,7 @@ mod tests {
     use super::super::nexus::Attention;
     use super::super::table::TABLE;
     use super::super::testing::{Rig, cdb10, cdb16, quiet, run, unmap_list};
-    use super::{Access, Cdb, Completion, Effect, Found, Sense, data_out_length, find};
+    use super::{Access, Cdb, Class, Completion, Effect, Found, Sense, data_out_length, find};
 
     /// Every opcode with every value of byte 1 (service action, flags), for variable length ones
     /// every low service action, and with a length of 24 (blocks or bytes of a list).
@@ -186,6 +207,7 @@ mod tests {
         let expected: Vec<u8> = TABLE
             .iter()
             .filter(|row| row.effect == Effect::Writes && row.handler.is_some())
+            .filter(|row| row.class != Class::Own)
             .map(|row| row.opcode)
             .collect();
         assert_eq!(mutators, expected);
@@ -195,7 +217,7 @@ mod tests {
     fn write_protection_also_covers_what_is_not_offered() {
         let rig = Rig::new(64);
         let reader = quiet(&rig.unit, Access::ReadOnly);
-        for opcode in [0x04, 0x48, 0x5f, 0x9c, 0x83, 0x16, 0x3f, 0x9f] {
+        for opcode in [0x04, 0x48, 0x50, 0x56, 0x9c, 0x83, 0x3f, 0x9f] {
             let mut cdb = [0; 16];
             cdb[0] = opcode;
             let sense = |nexus| run(&rig.unit, nexus, &cdb, &[]).0.sense;

@@ -14,9 +14,12 @@ mod inquiry;
 mod luns;
 mod mode;
 mod nexus;
+mod persist;
 mod primary;
 mod provisioning;
 mod ranges;
+mod reservations;
+mod reserved;
 mod sense;
 mod supported;
 mod table;
@@ -25,12 +28,18 @@ mod unit;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod reservation_rules;
+#[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod testing;
 
 pub use backend::{Backend, FileBackend, Run};
 pub use dispatch::data_out_length;
 pub use luns::{decode_lun, encode_lun, execute_absent, execute_well_known};
 pub use nexus::{Access, Attention, Nexus};
+pub use reservations::{Held, InitiatorPort, KeptReservations, Registrant, ReservationType};
+pub use reserved::ReservationStore;
 pub use sense::{FieldPointer, Sense, SenseKey, Status};
 pub use table::command_name;
 pub use unit::{Identity, LogicalUnit};

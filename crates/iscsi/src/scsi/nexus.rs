@@ -5,9 +5,10 @@
 //! each command is a single load, and raising the same attention twice tells it once. A nexus
 //! leaves the unit's list when it is dropped.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::reservations::{InitiatorPort, Reservations};
 use super::sense::{Sense, SenseKey};
 
 /// What a nexus may do with the medium.
@@ -29,13 +30,26 @@ pub enum Attention {
     Reset,
     /// Another initiator cleared this one's commands (2F/00).
     CommandsCleared,
+    /// Another initiator took the reservation and all registrations away (2A/03).
+    ReservationsPreempted,
+    /// The reservation that let this registrant through has been released (2A/04).
+    ReservationsReleased,
+    /// Another initiator took this one's registration away (2A/05).
+    RegistrationsPreempted,
     /// The medium has another size (2A/09).
     CapacityChanged,
 }
 
 impl Attention {
-    const ALL: [Self; 4] =
-        [Self::PowerOn, Self::Reset, Self::CommandsCleared, Self::CapacityChanged];
+    const ALL: [Self; 7] = [
+        Self::PowerOn,
+        Self::Reset,
+        Self::CommandsCleared,
+        Self::ReservationsPreempted,
+        Self::ReservationsReleased,
+        Self::RegistrationsPreempted,
+        Self::CapacityChanged,
+    ];
 
     const fn bit(self) -> u32 {
         1 << self as u8
@@ -46,6 +60,9 @@ impl Attention {
             Self::PowerOn => (0x29, 0x00),
             Self::Reset => (0x29, 0x03),
             Self::CommandsCleared => (0x2f, 0x00),
+            Self::ReservationsPreempted => (0x2a, 0x03),
+            Self::ReservationsReleased => (0x2a, 0x04),
+            Self::RegistrationsPreempted => (0x2a, 0x05),
             Self::CapacityChanged => (0x2a, 0x09),
         };
         Sense::new(SenseKey::UnitAttention, asc, ascq)
@@ -61,21 +78,32 @@ pub struct Nexus {
 
 #[derive(Debug)]
 struct Member {
-    initiator: String,
-    isid: [u8; 6],
+    port: InitiatorPort,
     access: Access,
     pending: AtomicU32,
+    aborts: AtomicU64,
 }
 
 impl Nexus {
     /// Name of the initiator.
     pub fn initiator(&self) -> &str {
-        &self.member.initiator
+        &self.member.port.initiator
     }
 
     /// The session's ISID: with the name it is the initiator port.
     pub fn isid(&self) -> [u8; 6] {
-        self.member.isid
+        self.member.port.isid
+    }
+
+    /// Its initiator port.
+    pub(super) fn port(&self) -> &InitiatorPort {
+        &self.member.port
+    }
+
+    /// How often another initiator has aborted all commands of this nexus. A transport that lets a
+    /// command wait compares: see [`LogicalUnit::execute_begun`](super::LogicalUnit::execute_begun).
+    pub fn aborts(&self) -> u64 {
+        self.member.aborts.load(Ordering::Acquire)
     }
 
     /// What it may do.
@@ -105,12 +133,23 @@ impl Nexus {
 impl Drop for Nexus {
     fn drop(&mut self) {
         self.roster.members().retain(|member| !Arc::ptr_eq(member, &self.member));
+        // RESERVE(6) ends with the session; registrations outlive it.
+        let holder = {
+            let state = self.roster.reservations.read().unwrap_or_else(PoisonError::into_inner);
+            state.unit_is_held()
+        };
+        if holder {
+            let state = self.roster.reservations.write();
+            state.unwrap_or_else(PoisonError::into_inner).end_session(self.port());
+        }
     }
 }
 
-/// Every nexus of one logical unit.
+/// Every nexus of one logical unit, and what they have reserved.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
+    /// See `reserved` for how it is locked.
+    pub(super) reservations: RwLock<Reservations>,
     members: Mutex<Vec<Arc<Member>>>,
 }
 
@@ -122,10 +161,10 @@ impl Roster {
         access: Access,
     ) -> Nexus {
         let member = Arc::new(Member {
-            initiator: initiator.to_owned(),
-            isid,
+            port: InitiatorPort { initiator: initiator.to_owned(), isid },
             access,
             pending: AtomicU32::new(Attention::PowerOn.bit()),
+            aborts: AtomicU64::new(0),
         });
         self.members().push(Arc::clone(&member));
         Nexus { member, roster: Arc::clone(self) }
@@ -137,6 +176,20 @@ impl Roster {
             if except.is_none_or(|nexus| !Arc::ptr_eq(&nexus.member, member)) {
                 member.pending.fetch_or(attention.bit(), Ordering::AcqRel);
             }
+        }
+    }
+
+    /// Raises `attention` for the nexus of one port, if there is a session.
+    pub(super) fn tell(&self, port: &InitiatorPort, attention: Attention) {
+        for member in self.members().iter().filter(|member| member.port == *port) {
+            member.pending.fetch_or(attention.bit(), Ordering::AcqRel);
+        }
+    }
+
+    /// Voids all commands of one port that have not begun to run.
+    pub(super) fn abort(&self, port: &InitiatorPort) {
+        for member in self.members().iter().filter(|member| member.port == *port) {
+            member.aborts.fetch_add(1, Ordering::AcqRel);
         }
     }
 

@@ -90,6 +90,12 @@ impl Sense {
     /// INVALID FIELD IN COMMAND INFORMATION UNIT: the data-out has not the length that the
     /// CDB asks for.
     pub const DATA_OUT_LENGTH: Self = Self::new(SenseKey::IllegalRequest, 0x0e, 0x03);
+    /// INVALID RELEASE OF PERSISTENT RESERVATION.
+    pub const INVALID_RELEASE: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x04);
+    /// INSUFFICIENT REGISTRATION RESOURCES.
+    pub const NO_REGISTRATION_RESOURCES: Self = Self::new(SenseKey::IllegalRequest, 0x55, 0x04);
+    /// INTERNAL TARGET FAILURE.
+    pub const TARGET_FAILURE: Self = Self::new(SenseKey::HardwareError, 0x44, 0x00);
     /// WRITE PROTECTED.
     pub const WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x00);
     /// SPACE ALLOCATION FAILED WRITE PROTECT.
@@ -118,6 +124,11 @@ impl Sense {
     /// INVALID FIELD IN PARAMETER LIST, at a byte.
     pub const fn invalid_parameter(byte: u16) -> Self {
         Self::invalid(0x26, FieldPointer { in_cdb: false, byte, bit: None })
+    }
+
+    /// INVALID FIELD IN PARAMETER LIST, at a bit of a byte.
+    pub const fn invalid_parameter_bit(byte: u16, bit: u8) -> Self {
+        Self::invalid(0x26, FieldPointer { in_cdb: false, byte, bit: Some(bit) })
     }
 
     /// UNRECOVERED READ ERROR at a block.

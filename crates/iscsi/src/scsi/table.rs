@@ -1,14 +1,15 @@
 //! The one table of commands: what exists, what it may do, and who carries it out.
 //!
-//! Dispatch, write protection, the data-out a CDB asks for and REPORT SUPPORTED OPERATION CODES
+//! Dispatch, write protection, reservations, the data-out a CDB asks for and REPORT SUPPORTED OPERATION CODES
 //! all read the same rows, so they cannot disagree. A row without a handler is a command that we
 //! know of but do not offer: it is here because its [`Effect`] must hold all the same. Rows stand
 //! in the order of their opcodes; that is checked when the crate is compiled.
 
 use super::cdb::Cdb;
 use super::dispatch::Call;
+use super::reservations::Class;
 use super::sense::{Sense, Status};
-use super::{BLOCK_SIZE, block, inquiry, luns, mode, primary, provisioning, supported};
+use super::{BLOCK_SIZE, block, inquiry, luns, mode, persist, primary, provisioning, supported};
 
 /// Carries a command out: appends to the data-in, or says why not.
 pub(super) type Handler = fn(&Call<'_>, &mut Vec<u8>) -> Result<Status, Sense>;
@@ -48,6 +49,8 @@ pub(super) enum DataOut {
     Pattern,
     /// A parameter list whose length is byte 4.
     ListAt4,
+    /// A parameter list whose length is bytes 5 to 8.
+    ListAt5,
     /// A parameter list whose length is bytes 7 and 8.
     ListAt7,
 }
@@ -72,6 +75,7 @@ impl DataOut {
                 }
             }
             Self::ListAt4 => u64::from(cdb.byte(4)),
+            Self::ListAt5 => u64::from(cdb.u32(5)),
             Self::ListAt7 => u64::from(cdb.u16(7)),
         }
     }
@@ -84,6 +88,8 @@ pub(super) struct Row {
     pub(super) service_action: Option<u16>,
     pub(super) name: &'static str,
     pub(super) effect: Effect,
+    /// What a reservation of another initiator does to it.
+    pub(super) class: Class,
     pub(super) attentive: Attentive,
     pub(super) data_out: DataOut,
     /// CDB usage data: the opcode, then a bit for each bit that we look at. As long as the CDB.
@@ -100,6 +106,7 @@ impl Row {
             service_action: None,
             name,
             effect: Reads,
+            class: Class::Reads,
             attentive: Attentive::Yields,
             data_out: DataOut::None,
             usage,
@@ -114,7 +121,7 @@ impl Row {
         data_out: DataOut,
         handler: Handler,
     ) -> Self {
-        Self { effect: Writes, data_out, ..Self::reads(name, usage, handler) }
+        Self { effect: Writes, class: Class::Writes, data_out, ..Self::reads(name, usage, handler) }
     }
 
     /// A command that we do not offer.
@@ -124,6 +131,10 @@ impl Row {
             service_action: None,
             name,
             effect,
+            class: match effect {
+                Reads => Class::Reads,
+                Writes => Class::Writes,
+            },
             attentive: Attentive::Yields,
             data_out: DataOut::None,
             usage: &[],
@@ -134,6 +145,18 @@ impl Row {
     const fn action(mut self, service_action: u16) -> Self {
         self.service_action = Some(service_action);
         self
+    }
+
+    const fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// A PERSISTENT RESERVE OUT: it changes nothing on the medium, but takes it from others.
+    const fn reserves(name: &'static str, action: u16, usage: &'static [u8]) -> Self {
+        Self::writes(name, usage, DataOut::ListAt5, persist::reserve_out)
+            .class(Class::Own)
+            .action(action)
     }
 
     const fn takes(mut self, data_out: DataOut) -> Self {
@@ -153,26 +176,26 @@ const CTL: u8 = 0x04;
 /// Every command we know of.
 #[rustfmt::skip]
 pub(super) static TABLE: &[Row] = &[
-    Row::reads("TEST UNIT READY", &[0x00, 0, 0, 0, 0, CTL], primary::test_unit_ready),
-    Row::reads("REQUEST SENSE", &[0x03, 0x01, 0, 0, 0xff, CTL], primary::request_sense).passes_attention(),
+    Row::reads("TEST UNIT READY", &[0x00, 0, 0, 0, 0, CTL], primary::test_unit_ready).class(Class::Asks),
+    Row::reads("REQUEST SENSE", &[0x03, 0x01, 0, 0, 0xff, CTL], primary::request_sense).passes_attention().class(Class::Free),
     Row::absent(0x04, "FORMAT UNIT", Writes),
     Row::absent(0x07, "REASSIGN BLOCKS", Writes),
     Row::reads("READ(6)", &[0x08, 0x1f, 0xff, 0xff, 0xff, CTL], block::read),
     Row::writes("WRITE(6)", &[0x0a, 0x1f, 0xff, 0xff, 0xff, CTL], DataOut::Blocks, block::write),
-    Row::reads("INQUIRY", &[0x12, 0x03, 0xff, 0xff, 0xff, CTL], inquiry::inquiry).passes_attention(),
-    Row::reads("MODE SELECT(6)", &[0x15, 0x11, 0, 0, 0xff, CTL], mode::select6).takes(DataOut::ListAt4),
-    Row::absent(0x16, "RESERVE(6)", Writes),
-    Row::absent(0x17, "RELEASE(6)", Reads),
+    Row::reads("INQUIRY", &[0x12, 0x03, 0xff, 0xff, 0xff, CTL], inquiry::inquiry).passes_attention().class(Class::Free),
+    Row::reads("MODE SELECT(6)", &[0x15, 0x11, 0, 0, 0xff, CTL], mode::select6).takes(DataOut::ListAt4).class(Class::Writes),
+    Row::writes("RESERVE(6)", &[0x16, 0x1f, 0, 0, 0, CTL], DataOut::None, persist::reserve6).class(Class::Own),
+    Row::reads("RELEASE(6)", &[0x17, 0x1f, 0, 0, 0, CTL], persist::release6).class(Class::Own),
     Row::reads("MODE SENSE(6)", &[0x1a, 0x08, 0xff, 0xff, 0xff, CTL], mode::sense6),
-    Row::reads("START STOP UNIT", &[0x1b, 0x01, 0, 0x0f, 0xf7, CTL], primary::start_stop_unit),
-    Row::reads("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x03, CTL], primary::prevent_allow),
-    Row::reads("READ CAPACITY(10)", &[0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, CTL], block::read_capacity10),
+    Row::reads("START STOP UNIT", &[0x1b, 0x01, 0, 0x0f, 0xf7, CTL], primary::start_stop_unit).class(Class::Writes),
+    Row::reads("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x03, CTL], primary::prevent_allow).class(Class::Writes),
+    Row::reads("READ CAPACITY(10)", &[0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, CTL], block::read_capacity10).class(Class::Asks),
     Row::reads("READ(10)", &[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::read),
     Row::writes("WRITE(10)", &[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write),
     Row::writes("WRITE AND VERIFY(10)", &[0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(10)", &[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::verify).takes(DataOut::Compared),
     Row::reads("PRE-FETCH(10)", &[0x34, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::prefetch),
-    Row::reads("SYNCHRONIZE CACHE(10)", &[0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::synchronize_cache),
+    Row::reads("SYNCHRONIZE CACHE(10)", &[0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::synchronize_cache).class(Class::Writes),
     Row::absent(0x3b, "WRITE BUFFER", Writes),
     Row::absent(0x3f, "WRITE LONG(10)", Writes),
     Row::writes("WRITE SAME(10)", &[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Pattern, provisioning::write_same),
@@ -181,12 +204,22 @@ pub(super) static TABLE: &[Row] = &[
     Row::absent(0x50, "XDWRITE(10)", Writes),
     Row::absent(0x51, "XPWRITE(10)", Writes),
     Row::absent(0x53, "XDWRITEREAD(10)", Writes),
-    Row::reads("MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], mode::select10).takes(DataOut::ListAt7),
+    Row::reads("MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], mode::select10).takes(DataOut::ListAt7).class(Class::Writes),
     Row::absent(0x56, "RESERVE(10)", Writes),
     Row::absent(0x57, "RELEASE(10)", Reads),
     Row::reads("MODE SENSE(10)", &[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, CTL], mode::sense10),
-    Row::absent(0x5e, "PERSISTENT RESERVE IN", Reads),
-    Row::absent(0x5f, "PERSISTENT RESERVE OUT", Writes),
+    Row::reads("PERSISTENT RESERVE IN, READ KEYS", &[0x5e, 0x00, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::read_keys).class(Class::Own).action(0),
+    Row::reads("PERSISTENT RESERVE IN, READ RESERVATION", &[0x5e, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::read_reservation).class(Class::Own).action(1),
+    Row::reads("PERSISTENT RESERVE IN, REPORT CAPABILITIES", &[0x5e, 0x02, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::report_capabilities).class(Class::Own).action(2),
+    Row::reads("PERSISTENT RESERVE IN, READ FULL STATUS", &[0x5e, 0x03, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::read_full_status).class(Class::Own).action(3),
+    Row::reserves("PERSISTENT RESERVE OUT, REGISTER", 0, &[0x5f, 0x00, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, RESERVE", 1, &[0x5f, 0x01, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, RELEASE", 2, &[0x5f, 0x02, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, CLEAR", 3, &[0x5f, 0x03, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, PREEMPT", 4, &[0x5f, 0x04, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, PREEMPT AND ABORT", 5, &[0x5f, 0x05, 0xff, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, REGISTER AND IGNORE EXISTING KEY", 6, &[0x5f, 0x06, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
+    Row::reserves("PERSISTENT RESERVE OUT, REGISTER AND MOVE", 7, &[0x5f, 0x07, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, CTL]),
     Row::absent(0x7f, "XDREAD(32)", Reads).action(0x0003),
     Row::absent(0x7f, "READ(32)", Reads).action(0x0009),
     Row::absent(0x7f, "VERIFY(32)", Reads).action(0x000a),
@@ -200,14 +233,14 @@ pub(super) static TABLE: &[Row] = &[
     Row::writes("WRITE AND VERIFY(16)", &[0x8e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(16)", &[0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
     Row::reads("PRE-FETCH(16)", &[0x90, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::prefetch),
-    Row::reads("SYNCHRONIZE CACHE(16)", &[0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::synchronize_cache),
+    Row::reads("SYNCHRONIZE CACHE(16)", &[0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::synchronize_cache).class(Class::Writes),
     Row::writes("WRITE SAME(16)", &[0x93, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Pattern, provisioning::write_same),
     Row::absent(0x9a, "WRITE STREAM(16)", Writes),
     Row::absent(0x9c, "WRITE ATOMIC(16)", Writes),
-    Row::reads("READ CAPACITY(16)", &[0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, CTL], block::read_capacity16).action(0x10),
+    Row::reads("READ CAPACITY(16)", &[0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, CTL], block::read_capacity16).action(0x10).class(Class::Asks),
     Row::reads("GET LBA STATUS", &[0x9e, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], provisioning::get_lba_status).action(0x12),
     Row::absent(0x9f, "service action out(16)", Writes),
-    Row::reads("REPORT LUNS", &[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], luns::report_luns).passes_attention(),
+    Row::reads("REPORT LUNS", &[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], luns::report_luns).passes_attention().class(Class::Free),
     Row::reads("REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::operation_codes).action(0x0c),
     Row::reads("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::task_management).action(0x0d),
     Row::reads("READ(12)", &[0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read),

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::backend::Backend;
 use super::nexus::{Access, Attention, Nexus, Roster};
 use super::ranges::RangeLocks;
+use super::reserved::ReservationStore;
 use super::{BLOCK_SIZE, Command, Completion, dispatch};
 
 /// What INQUIRY says about a unit; the same from every path.
@@ -33,9 +34,10 @@ pub struct LogicalUnit {
     pub(super) backend: Box<dyn Backend>,
     pub(super) ranges: RangeLocks,
     pub(super) inventory: Vec<u64>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) reservation_store: Option<Box<dyn ReservationStore>>,
     identity: Identity,
     blocks: AtomicU64,
-    roster: Arc<Roster>,
 }
 
 impl LogicalUnit {
@@ -56,6 +58,7 @@ impl LogicalUnit {
             identity,
             blocks: AtomicU64::new(blocks),
             roster: Arc::default(),
+            reservation_store: None,
         })
     }
 
@@ -80,13 +83,28 @@ impl LogicalUnit {
         data_in: &mut Vec<u8>,
     ) -> Completion {
         debug_assert!(nexus.is_of(&self.roster), "the nexus belongs to another unit");
-        dispatch::execute(self, nexus, command, data_in)
+        dispatch::execute(self, nexus, None, command, data_in)
+    }
+
+    /// The same for a command that arrived when [`Nexus::aborts`] was `aborts` and has been waiting
+    /// since, for its data or for a lock: if another initiator has aborted it meanwhile (PREEMPT
+    /// AND ABORT), it ends in TASK ABORTED and does nothing.
+    pub fn execute_begun(
+        &self,
+        nexus: &Nexus,
+        aborts: u64,
+        command: Command<'_>,
+        data_in: &mut Vec<u8>,
+    ) -> Completion {
+        debug_assert!(nexus.is_of(&self.roster), "the nexus belongs to another unit");
+        dispatch::execute(self, nexus, Some(aborts), command, data_in)
     }
 
     /// LOGICAL UNIT RESET, asked for by `by`, after the transport has ended all commands. Every
     /// nexus is told; the standard makes no exception for the one that asked.
     pub fn reset(&self, by: &Nexus) {
         debug_assert!(by.is_of(&self.roster), "the nexus belongs to another unit");
+        self.write_reservations().reset();
         self.roster.announce(Attention::Reset, None);
     }
 

@@ -77,15 +77,16 @@ fn run(
         UNIT_LUN => {
             let Some(_pass) = gate.enter() else { return Ran::Revoked };
             let tasks: &TaskSet = &attached.tasks;
+            let aborts = attached.nexus.aborts();
             let executing = match began {
-                Some(epoch) => tasks.execute(epoch),
+                Some(epoch) => tasks.execute(epoch.wrapping_sub(aborts)),
                 None => Some(tasks.execute_new()),
             };
             if executing.is_none() {
                 return Ran::Aborted;
             }
             let command = Command { cdb, data_out };
-            Ran::Done(attached.unit.execute(&attached.nexus, command, data_in))
+            Ran::Done(attached.unit.execute_begun(&attached.nexus, aborts, command, data_in))
         }
         0 => Ran::Done(scsi::execute_well_known(cdb, &[UNIT_LUN], data_in)),
         _ => Ran::Done(scsi::execute_absent(cdb, data_in)),
@@ -267,7 +268,7 @@ impl<'a> Session<'a> {
         if verdict.is_none() && command.is_final && all_here {
             return self.write_class(command, frame.data, None, 0);
         }
-        let began = self.attached.as_ref().map_or(0, |attached| attached.tasks.epoch());
+        let began = self.attached.as_ref().map_or(0, Attached::epoch);
         let outcome = self.transfers.begin(command, frame.data, verdict, began);
         if !command.immediate && matches!(outcome, Outcome::Open) {
             self.sequence.occupy();

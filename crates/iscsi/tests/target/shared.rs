@@ -4,8 +4,19 @@
 //! each on its own thread of the target, as cluster software would use them. Nothing may be lost
 //! between two sessions, and what one host does must reach the other as the standard says.
 
+use osds_iscsi::pdu::{Request, Response};
+use osds_iscsi::scsi::Access;
+
 use crate::initiator::{Data, Options, Session};
-use crate::scene::{ALICE, Scene};
+use crate::scene::{ALICE, DISK, Scene};
+use crate::tasks::{open_write, solicited};
+
+const CAROL: &str = "iqn.x:carol";
+const REGISTER: u8 = 0;
+const RESERVE: u8 = 1;
+const PREEMPT_AND_ABORT: u8 = 5;
+const TASK_ABORTED: u8 = 0x40;
+const CONFLICT: u8 = 0x18;
 
 /// A session of alice from one of her ports.
 fn port(scene: &Scene, number: u8) -> Session {
@@ -50,4 +61,59 @@ fn two_sessions_count_to_twenty_thousand() {
         }
     });
     assert_eq!(scene.medium.snapshot()[5 * 512..][..8], (2 * EACH).to_be_bytes());
+}
+
+/// PERSISTENT RESERVE OUT: its status.
+fn reserve_out(session: &mut Session, action: u8, kind: u8, key: u64, new_key: u64) -> u8 {
+    let list = [key.to_be_bytes(), new_key.to_be_bytes(), [0; 8]].concat();
+    let cdb = [0x5f, action, kind, 0, 0, 0, 0, 0, 24, 0];
+    session.command(&cdb, Data::Out(list.into())).unwrap().status
+}
+
+fn keys(session: &mut Session) -> Vec<u8> {
+    let cdb = [0x5e, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+    session.command(&cdb, Data::In(256)).unwrap().good().unwrap()[8..].to_vec()
+}
+
+fn write(session: &mut Session) -> u8 {
+    let mut cdb = [0; 10];
+    (cdb[0], cdb[8]) = (0x2a, 1);
+    session.command(&cdb, Data::Out(vec![7; 512].into())).unwrap().status
+}
+
+#[test]
+fn a_write_that_was_preempted_while_it_waited_never_lands() {
+    let scene = Scene::new();
+    scene.target.grant(DISK, CAROL, Access::ReadWrite).unwrap();
+    let mut alice = scene.login_with(ALICE, &solicited()).unwrap();
+    let mut carol = scene.login(CAROL).unwrap();
+    assert_eq!(reserve_out(&mut alice, REGISTER, 0, 0, 0xa), 0);
+    assert_eq!(reserve_out(&mut carol, REGISTER, 0, 0, 0xc), 0);
+    let (itt, data) = open_write(&mut alice);
+    assert_eq!(reserve_out(&mut carol, PREEMPT_AND_ABORT, 0, 0xc, 0xa), 0);
+    alice.queue().wire().push(&Request::DataOut(data), &[9; 512]);
+    let (Response::ScsiResponse(answer), _) = alice.queue().wire().receive_owned().unwrap() else {
+        panic!("no response")
+    };
+    assert_eq!((answer.itt, answer.status), (itt, TASK_ABORTED));
+    assert_eq!(scene.medium.writes(), 0);
+    // Nobody holds a reservation: what begins now is not stopped, once the news has been told.
+    alice.test_unit_ready().unwrap();
+    assert_eq!((write(&mut alice), scene.medium.writes()), (0, 1));
+}
+
+#[test]
+fn a_host_that_is_detached_leaves_no_reservation_behind() {
+    let scene = Scene::new();
+    scene.target.grant(DISK, CAROL, Access::ReadWrite).unwrap();
+    let (mut alice, mut carol) = (scene.login(ALICE).unwrap(), scene.login(CAROL).unwrap());
+    assert_eq!(reserve_out(&mut alice, REGISTER, 0, 0, 0xa), 0);
+    assert_eq!(reserve_out(&mut carol, REGISTER, 0, 0, 0xc), 0);
+    assert_eq!(reserve_out(&mut carol, RESERVE, 1, 0xc, 0), 0);
+    assert_eq!(write(&mut alice), CONFLICT);
+    carol.logout().unwrap();
+    assert_eq!(write(&mut alice), CONFLICT, "a logout changes nothing");
+    scene.target.revoke(DISK, CAROL).unwrap();
+    assert_eq!(write(&mut alice), 0);
+    assert_eq!(keys(&mut alice), 0xau64.to_be_bytes());
 }

@@ -9,12 +9,12 @@ use crate::scene::{ALICE, BOB, Scene, noise};
 
 const LUN: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
 
-fn solicited() -> Options {
+pub fn solicited() -> Options {
     Options { initial_r2t: true, immediate_data: false, ..Options::default() }
 }
 
 /// Sends a write command and swallows its R2T, so that the task stays open.
-fn open_write(session: &mut Session) -> (Tag, request::DataOut) {
+pub fn open_write(session: &mut Session) -> (Tag, request::DataOut) {
     let queue = session.queue();
     let (itt, cmd_sn) = (queue.take_tag(), queue.take_cmd_sn());
     let mut cdb = [0; 16];
