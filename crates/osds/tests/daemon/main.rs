@@ -10,5 +10,6 @@ mod config;
 mod demo;
 mod drift;
 mod freeze;
+mod initiators;
 mod osdsctl;
 mod restart;
