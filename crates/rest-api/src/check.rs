@@ -88,11 +88,14 @@ pub enum Rule {
     Flag,
     /// An array whose elements look so.
     List(&'static Rule),
-    /// `null`, or an array of different elements that look so.
+    /// `null`, or an array of not too many different elements that look so.
     NullableSet(&'static Rule),
     /// An object.
     Object(&'static Shape),
 }
+
+/// Most elements of a set. Ours: without an end, looking for doubles takes half a minute.
+const MOST_ITEMS: usize = 256;
 
 /// A broken rule and where.
 struct Broken {
@@ -155,6 +158,11 @@ impl Rule {
             (Self::Range(min, max), Node::Number(number)) => integer(number.as_f64(), *min, *max),
             (Self::List(rule), Node::List(items)) => each(items, rule),
             (Self::NullableSet(rule), Node::List(items)) => {
+                if items.len() > MOST_ITEMS {
+                    return Err(Broken::because(format!(
+                        "Maximum number of items is {MOST_ITEMS}"
+                    )));
+                }
                 let doubled = items.iter().enumerate().any(|(at, item)| items[..at].contains(item));
                 if doubled {
                     return Err(Broken::because("Duplicate items found"));

@@ -126,6 +126,25 @@ mod tests {
 
     const UNFIT: &str = "Request body has an error: doesn't match the schema: ";
 
+    // Their differences are looked for pair by pair: without an end, one body keeps a processor
+    // busy for half a minute.
+    #[test]
+    fn a_set_is_only_so_large() {
+        let zones: Vec<_> = (0..257).map(|n| format!("\"z{n}\"")).collect();
+        let body = |zones: &[String]| {
+            format!(
+                r#"{{"hostName":"h","osType":"linux","accessMode":"agent","ip":"1.2.3.4",
+                "availabilityZones":[{}]}}"#,
+                zones.join(",")
+            )
+        };
+        assert_eq!(
+            refusal::<NewHost>(&body(&zones)),
+            format!("{UNFIT}Error at \"/availabilityZones\":Maximum number of items is 256")
+        );
+        assert!(decode::<NewHost>(body(&zones[1..]).as_bytes()).is_ok());
+    }
+
     #[test]
     fn refusals_in_the_originals_words() {
         let volume = refusal::<NewVolume>;
