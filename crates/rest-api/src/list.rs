@@ -1,17 +1,22 @@
 //! Lists: filtered, sorted and cut as the original does it.
 //!
 //! Items come in the order of their ids, which is how most lists are shown (one way or the other);
-//! so a page costs what is on it. Only another sort key looks at everything, as borrowing views.
+//! so a page costs what is on it. Only another sort key looks at everything, as borrowing views, and
+//! keeps no more of them than the page needs.
 //!
 //! Kept from the original: any query key that names a field filters, unknown ones are ignored,
 //! values are compared exactly, several values of one key are alternatives; a sort key is looked up
 //! by its name with a capital first letter, so that `NAME` passes for a key and sorts nothing.
-//! Changed: filter keys match in any case; no `limit` means all (a first page hides objects).
+//! Changed: filter keys match in any case; no `limit` means all (a first page hides objects); a
+//! query has a bounded number of pairs, or one request could keep a processor busy for seconds.
 
 use std::cmp::Ordering;
 
 use crate::scalar::{Id, Naa, Time};
 use crate::url;
+
+/// Most pairs in one query. Each may be compared with each thing in the list.
+const MOST_PAIRS: usize = 256;
 
 /// One field of a listed thing, as a filter or a sort sees it.
 #[derive(Clone, Copy, Debug)]
@@ -117,15 +122,12 @@ pub trait Listed {
 
 /// A query parameter is not as it has to be; always a 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Parameter '{name}' in query has an error: {reason}")]
-pub struct BadParameter {
-    name: &'static str,
-    reason: String,
-}
+#[error("{0}")]
+pub struct BadParameter(String);
 
 impl BadParameter {
-    pub(crate) fn new(name: &'static str, reason: impl Into<String>) -> Self {
-        Self { name, reason: reason.into() }
+    pub(crate) fn new(name: &str, reason: &str) -> Self {
+        Self(format!("Parameter '{name}' in query has an error: {reason}"))
     }
 }
 
@@ -146,8 +148,14 @@ impl ListQuery {
     /// When a parameter is not as it has to be; in the original's words.
     pub fn parse<V: Listed>(query: &str) -> Result<Self, BadParameter> {
         let mut filters: Vec<(String, Vec<String>)> = Vec::new();
-        for (key, value) in url::query_pairs(query) {
+        for (count, (key, value)) in url::query_pairs(query).enumerate() {
+            if count == MOST_PAIRS {
+                return Err(BadParameter(format!(
+                    "Parameters in query have an error: there are more than {MOST_PAIRS} of them"
+                )));
+            }
             match filters.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, values)) if values.iter().any(|known| *known == value) => {}
                 Some((_, values)) => values.push(value.into_owned()),
                 None => filters.push((key.into_owned(), vec![value.into_owned()])),
             }
@@ -171,10 +179,10 @@ impl ListQuery {
                 Parameter::Length { name, min, max } => {
                     let len = first(name).map(|given| given.encode_utf16().count());
                     if len.is_some_and(|len| len < *min) {
-                        return bad(name, format!("Minimum string length is {min}"));
+                        return bad(name, &format!("Minimum string length is {min}"));
                     }
                     if len.is_some_and(|len| len > *max) {
-                        return bad(name, format!("Maximum string length is {max}"));
+                        return bad(name, &format!("Maximum string length is {max}"));
                     }
                 }
             }
@@ -214,10 +222,7 @@ impl ListQuery {
                 cut(items, filters.is_empty(), self.offset, limit, view, passes)
             }
             Some(0) => cut(items.rev(), filters.is_empty(), self.offset, limit, view, passes),
-            Some(at) => {
-                let found = items.map(&mut view).filter(passes).collect();
-                self.sorted(found, at, limit)
-            }
+            Some(at) => self.sorted(items.map(&mut view).filter(passes), at, limit),
         }
     }
 
@@ -231,24 +236,46 @@ impl ListQuery {
             .collect()
     }
 
-    fn sorted<V: Listed>(&self, found: Vec<V>, at: usize, limit: usize) -> Vec<V> {
-        let end = self.offset.saturating_add(limit).min(found.len());
-        if self.offset >= end {
-            return Vec::new();
+    /// The page of what is found, sorted by the field at `at`. Holds little more than what comes
+    /// before the end of the page: what is behind that when it is found is let go at once.
+    fn sorted<V: Listed>(&self, found: impl Iterator<Item = V>, at: usize, limit: usize) -> Vec<V> {
+        let end = self.offset.saturating_add(limit);
+        let room = end.saturating_mul(2).max(256);
+        let mut best: Vec<V> = Vec::new();
+        // The first `end` of them are the best so far, in order, once there was no room for more.
+        let mut cut = false;
+        for item in found {
+            // Of equals, those that were found before come first.
+            if cut && self.way(best[end - 1].cell(at), item.cell(at)) != Ordering::Greater {
+                continue;
+            }
+            best.push(item);
+            if best.len() == room {
+                best = self.in_order(best, at);
+                best.truncate(end);
+                cut = true;
+            }
         }
-        let mut order: Vec<usize> = (0..found.len()).collect();
-        // Equals stay in the order of their ids, whichever way the rest goes.
-        let compare = |a: &usize, b: &usize| {
-            let way = found[*a].cell(at).order(found[*b].cell(at));
-            if self.ascending { way } else { way.reverse() }.then(a.cmp(b))
-        };
-        if end < order.len() {
-            order.select_nth_unstable_by(end, compare);
-            order.truncate(end);
-        }
-        order.sort_unstable_by(compare);
-        let mut found: Vec<Option<V>> = found.into_iter().map(Some).collect();
-        order[self.offset..].iter().filter_map(|at| found[*at].take()).collect()
+        best = self.in_order(best, at);
+        best.truncate(end);
+        best.drain(..self.offset.min(best.len()));
+        best
+    }
+
+    fn way(&self, a: Cell<'_>, b: Cell<'_>) -> Ordering {
+        let way = a.order(b);
+        if self.ascending { way } else { way.reverse() }
+    }
+
+    /// Sorts by one field; equals stay as they are. Views are large: their cells are compared, and
+    /// each is moved once.
+    fn in_order<V: Listed>(&self, items: Vec<V>, at: usize) -> Vec<V> {
+        let cells: Vec<Cell<'_>> = items.iter().map(|item| item.cell(at)).collect();
+        let mut order: Vec<usize> = (0..cells.len()).collect();
+        order.sort_by(|a, b| self.way(cells[*a], cells[*b]));
+        drop(cells);
+        let mut items: Vec<Option<V>> = items.into_iter().map(Some).collect();
+        order.into_iter().filter_map(|at| items[at].take()).collect()
     }
 }
 
@@ -268,7 +295,7 @@ fn cut<S, V>(
     }
 }
 
-fn bad<T>(name: &'static str, reason: String) -> Result<T, BadParameter> {
+fn bad<T>(name: &str, reason: &str) -> Result<T, BadParameter> {
     Err(BadParameter::new(name, reason))
 }
 
@@ -276,7 +303,7 @@ fn word(name: &'static str, given: &str, allowed: &[&str]) -> Result<(), BadPara
     if allowed.contains(&given) {
         return Ok(());
     }
-    bad(name, "JSON value is not one of the allowed values".to_owned())
+    bad(name, "JSON value is not one of the allowed values")
 }
 
 fn whole(
@@ -291,7 +318,7 @@ fn whole(
         Ok(_) | Err(_) => {
             return bad(
                 name,
-                format!(
+                &format!(
                     "value {text}: an invalid interger: strconv.ParseFloat: parsing {text:?}: \
                      invalid syntax"
                 ),
@@ -299,10 +326,10 @@ fn whole(
         }
     };
     if number.fract() != 0.0 {
-        return bad(name, "Value must be an integer".to_owned());
+        return bad(name, "Value must be an integer");
     }
     if number < min as f64 {
-        return bad(name, format!("Number must be at least {min}"));
+        return bad(name, &format!("Number must be at least {min}"));
     }
     // Saturates: a page larger than memory is the whole list.
     Ok(Some(number as usize))
@@ -395,6 +422,56 @@ mod tests {
         assert_eq!(count("limit=2&offset=4&sortKey=id"), (2, 2));
         assert_eq!(count("limit=2&status=inUse"), (2, 3));
         assert_eq!(count("limit=2&sortKey=name"), (2, 9));
+    }
+
+    // Whatever the page and however the items come, it is a cut of the whole list sorted stably.
+    #[test]
+    fn a_sorted_page_is_a_cut_of_the_sorted_list() {
+        let count = 2000;
+        for (key, place) in [("name", 0), ("size", 1), ("status", 2)] {
+            let all: Vec<VolumeView<'_>> = (0..count)
+                .map(|n| {
+                    let mixed = n * 7919 % 1009;
+                    VolumeView {
+                        id: Id::of(uuid::Uuid::from_u128(n)),
+                        name: format!("v{}", mixed % 40).into(),
+                        size: if n % 3 == 0 { n as u64 } else { mixed as u64 },
+                        status: if mixed % 2 == 0 { "available" } else { "inUse" }.into(),
+                        ..VolumeView::default()
+                    }
+                })
+                .collect();
+            for ascending in [true, false] {
+                let mut whole = all.clone();
+                whole.sort_by(|a, b| {
+                    let way = [a.name.cmp(&b.name), a.size.cmp(&b.size), a.status.cmp(&b.status)];
+                    if ascending { way[place] } else { way[place].reverse() }
+                });
+                for (offset, limit) in
+                    [(0, 1), (0, 50), (130, 50), (1990, 50), (0, 5000), (3000, 5)]
+                {
+                    let dir = if ascending { "asc" } else { "desc" };
+                    let query =
+                        format!("sortKey={key}&sortDir={dir}&offset={offset}&limit={limit}");
+                    let query = ListQuery::parse::<VolumeView<'_>>(&query).unwrap();
+                    let page: Vec<_> = query.page(all.iter(), Clone::clone);
+                    let cut: Vec<_> = whole.iter().skip(offset).take(limit).cloned().collect();
+                    assert_eq!(page, cut, "{query:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_is_only_so_long_and_says_nothing_twice() {
+        let many: String = (0..257).map(|n| format!("a{n}=1&")).collect();
+        assert_eq!(
+            refusal::<VolumeView<'_>>(&many),
+            "Parameters in query have an error: there are more than 256 of them"
+        );
+        let again = "hostId=h&".repeat(250) + "hostId=i";
+        let query = ListQuery::parse::<AttachmentView<'_>>(&again).unwrap();
+        assert_eq!(query.wanted("HostId").unwrap(), ["h", "i"]);
     }
 
     #[test]
