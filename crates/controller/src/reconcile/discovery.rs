@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 
 use osds_dock_api::{DockDescription, PoolDescription};
 use osds_model::pool::PoolSpec;
-use osds_model::{Capacity, Dock, Pool};
+use osds_model::{Capacity, Dock, DockId, Pool};
 use osds_store::{DecideError, Txn, View, decide};
 use tracing::{info, warn};
 
@@ -15,25 +15,24 @@ use super::Reconciler;
 use crate::Error;
 
 impl Reconciler {
-    /// Asks every dock who it is and what it has.
-    pub(crate) async fn discover(&self) {
-        for (id, dock) in &self.inner.docks {
-            let described = match dock.describe().await {
-                Ok(described) => described,
-                Err(error) => {
-                    warn!(dock_id = %id, %error, "dock does not describe itself; will ask again");
-                    continue;
-                }
-            };
-            let protocol = described.target.protocol;
-            self.inner
-                .protocols
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(described.id, protocol);
-            if let Err(error) = self.record(&described).await {
-                warn!(dock_id = %id, %error, "dock could not be recorded; will try again");
+    /// Asks a dock who it is and what it has.
+    pub(super) async fn discover(&self, id: DockId) {
+        let Some(dock) = self.inner.dock(id) else { return };
+        let described = match dock.describe().await {
+            Ok(described) => described,
+            Err(error) => {
+                warn!(dock_id = %id, %error, "dock does not describe itself; will ask again");
+                return;
             }
+        };
+        let protocol = described.target.protocol;
+        self.inner
+            .protocols
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(described.id, protocol);
+        if let Err(error) = self.record(&described).await {
+            warn!(dock_id = %id, %error, "dock could not be recorded; will try again");
         }
     }
 

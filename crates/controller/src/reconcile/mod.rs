@@ -5,6 +5,10 @@
 //! a poke while it runs makes it look once more. What fails is tried again with growing pauses,
 //! and a poke cuts a pause short.
 //!
+//! A dock may hang for as long as it likes: each has its own task that asks what it has, and its
+//! own slots for volumes that are worked on, so it holds up nobody but itself. No call of `enforce`
+//! is ever given up half-way: it could take effect after the next one was answered.
+//!
 //! Must stay true: nothing is kept here that a restart would miss.
 
 mod backoff;
@@ -12,7 +16,7 @@ mod discovery;
 mod sweep;
 mod volume;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,22 +24,26 @@ use std::future::Future as _;
 
 use osds_dock_api::DockApi;
 use osds_model::host::Protocol;
-use osds_model::{DockId, VolumeId};
+use osds_model::{DockId, Pool, Volume, VolumeId};
 use osds_store::Store;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, info_span, warn};
 
 use crate::{Clock, Docks};
 use backoff::Backoff;
+
+/// How long a start waits for docks to say who they are; those that do not are learnt later.
+const INTRODUCTION: Duration = Duration::from_secs(10);
 
 /// How the loop runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Time between sweeps.
     pub sweep_every: Duration,
-    /// How many volumes are worked on at once.
+    /// How many volumes of one dock are worked on at once.
     pub workers: usize,
     /// First pause after a failure; doubled each time.
     pub retry_first: Duration,
@@ -68,10 +76,11 @@ pub(crate) struct Inner {
     /// What each dock's initiators must speak, as it last said.
     protocols: Mutex<HashMap<DockId, Protocol>>,
     /// What each dock holds that no record accounts for.
-    pub(crate) unaccounted: Mutex<BTreeMap<DockId, Vec<String>>>,
+    pub(crate) unaccounted: Mutex<BTreeMap<DockId, BTreeSet<String>>>,
     /// Volumes that a task is looking after.
     tended: Mutex<HashMap<VolumeId, Arc<Tended>>>,
-    room: Semaphore,
+    /// How many more volumes each dock may be given to work on.
+    rooms: HashMap<DockId, Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -98,6 +107,8 @@ impl Reconciler {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
+        let workers = settings.workers.clamp(1, Semaphore::MAX_PERMITS);
+        let rooms = docks.keys().map(|id| (*id, Semaphore::new(workers))).collect();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -107,7 +118,7 @@ impl Reconciler {
                 protocols: Mutex::default(),
                 unaccounted: Mutex::default(),
                 tended: Mutex::default(),
-                room: Semaphore::new(settings.workers.max(1)),
+                rooms,
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
             }),
@@ -116,25 +127,56 @@ impl Reconciler {
 
     /// Learns the docks and their pools, then sweeps now and for ever.
     pub(crate) async fn start(&self) {
-        self.discover().await;
+        let docks: Vec<_> = self.inner.docks.keys().map(|id| (*id, self.watch(*id))).collect();
+        let deadline = Instant::now() + INTRODUCTION;
+        for (id, described) in docks {
+            if tokio::time::timeout_at(deadline, described).await.is_err() {
+                warn!(dock_id = %id, "dock does not say who it is; going on without it for now");
+            }
+        }
         let this = self.clone();
         self.inner.tasks.spawn(async move {
-            let mut tick = tokio::time::interval(this.inner.settings.sweep_every);
-            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            let mut first = true;
+            this.poke_attached();
+            let mut tick = this.tick();
             loop {
                 tokio::select! {
                     () = this.inner.stop.cancelled() => return,
-                    _ = tick.tick() => {}
+                    _ = tick.tick() => this.sweep().await,
                 }
-                if std::mem::take(&mut first) {
-                    this.poke_attached();
-                } else {
-                    this.discover().await;
-                }
-                this.sweep().await;
             }
         });
+    }
+
+    /// Asks a dock again and again who it is and what it holds, in a task of its own. The answer
+    /// resolves when the dock was asked for the first time.
+    fn watch(&self, dock: DockId) -> oneshot::Receiver<()> {
+        let (described, first) = oneshot::channel();
+        let this = self.clone();
+        self.inner.tasks.spawn(async move {
+            let watch = async {
+                this.discover(dock).await;
+                // Whoever started may have gone on without it.
+                let _ = described.send(());
+                let mut tick = this.tick();
+                tick.tick().await;
+                loop {
+                    this.sweep_dock(dock).await;
+                    tick.tick().await;
+                    this.discover(dock).await;
+                }
+            };
+            tokio::select! {
+                () = this.inner.stop.cancelled() => {}
+                () = watch => {}
+            }
+        });
+        first
+    }
+
+    fn tick(&self) -> Interval {
+        let mut tick = tokio::time::interval(self.inner.settings.sweep_every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick
     }
 
     /// Stops after the steps that are under way.
@@ -164,7 +206,12 @@ impl Reconciler {
         let inner = Arc::clone(&self.inner);
         // Not below the request that poked: the work outlives it, and others poke too.
         let span = info_span!(parent: None, "reconcile", volume_id = %volume);
-        self.inner.tasks.spawn(async move { inner.tend(volume, &entry).await }.instrument(span));
+        let tend = async move {
+            // Also after a panic: an entry without a task would swallow every later poke.
+            let _seat = Seat { inner: &inner, volume, entry: &entry };
+            inner.tend(volume, &entry).await;
+        };
+        self.inner.tasks.spawn(tend.instrument(span));
     }
 
     pub(crate) fn protocol_of(&self, dock: DockId) -> Option<Protocol> {
@@ -173,7 +220,7 @@ impl Reconciler {
 
     pub(crate) fn unaccounted(&self, dock: DockId) -> Vec<String> {
         let all = self.inner.unaccounted.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&dock).cloned().unwrap_or_default()
+        all.get(&dock).into_iter().flatten().cloned().collect()
     }
 }
 
@@ -183,9 +230,12 @@ impl Inner {
         let mut backoff = Backoff::new(self.settings.retry_first, self.settings.retry_most);
         loop {
             let look = {
-                let Ok(_room) = self.room.acquire().await else { return };
+                let _room = match self.room(volume) {
+                    Some(room) => room.acquire().await.ok(),
+                    None => None,
+                };
                 if self.stop.is_cancelled() {
-                    break;
+                    return;
                 }
                 self.look_at(volume).await
             };
@@ -203,12 +253,18 @@ impl Inner {
                 Look::Again => backoff.next(),
             };
             tokio::select! {
-                () = self.stop.cancelled() => break,
+                () = self.stop.cancelled() => return,
                 () = entry.poked.notified() => backoff.reset(),
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.tended().remove(&volume);
+    }
+
+    /// The slots of the volume's dock; none when there is nobody to ask.
+    fn room(&self, volume: VolumeId) -> Option<&Semaphore> {
+        let view = self.store.view();
+        let pool = view.get::<Volume>(volume)?.pool;
+        self.rooms.get(&view.get::<Pool>(pool)?.dock)
     }
 
     pub(crate) fn dock(&self, id: DockId) -> Option<Arc<dyn DockApi>> {
@@ -217,6 +273,23 @@ impl Inner {
 
     fn tended(&self) -> MutexGuard<'_, HashMap<VolumeId, Arc<Tended>>> {
         self.tended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task's place in the map, left when the task ends, however it ends.
+struct Seat<'a> {
+    inner: &'a Inner,
+    volume: VolumeId,
+    entry: &'a Arc<Tended>,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut tended = self.inner.tended();
+        // It may be somebody else's by now.
+        if tended.get(&self.volume).is_some_and(|entry| Arc::ptr_eq(entry, self.entry)) {
+            tended.remove(&self.volume);
+        }
     }
 }
 

@@ -18,13 +18,10 @@ use crate::hosts::put_out;
 use crate::volumes::with_allocated;
 
 impl Reconciler {
-    /// Looks at everything once.
-    pub(crate) async fn sweep(&self) {
+    /// Looks at every record once; [`Self::sweep_dock`] looks at what is really there.
+    pub(super) async fn sweep(&self) {
         self.finish_fences().await;
         self.poke_unsettled();
-        for id in self.inner.docks.keys().copied().collect::<Vec<_>>() {
-            self.sweep_dock(id).await;
-        }
         self.mend_allocations().await;
     }
 
@@ -47,14 +44,15 @@ impl Reconciler {
     }
 
     /// After a start, targets may be reached in another way than before: the docks say how.
-    pub(crate) fn poke_attached(&self) {
+    pub(super) fn poke_attached(&self) {
         let view = self.inner.store.view();
         for volume in view.iter::<Volume>().filter(|v| !v.state.attachments.is_empty()) {
             self.poke(volume.id);
         }
     }
 
-    async fn sweep_dock(&self, id: DockId) {
+    /// Compares what a dock holds with what is on record.
+    pub(super) async fn sweep_dock(&self, id: DockId) {
         let Some(dock) = self.inner.dock(id) else { return };
         // Volumes that come or go while the dock counts are on record before or after.
         let before = self.inner.store.view();
@@ -85,13 +83,13 @@ impl Reconciler {
             }
         }
         let strangers = inventory.volumes.keys().filter(|id| !known.contains(id));
-        let unaccounted: Vec<String> = strangers
+        let unaccounted: BTreeSet<String> = strangers
             .map(|id| format!("volume {id} is on the dock's ledger, and not on record"))
             .chain(inventory.unknown.iter().cloned())
             .collect();
         let mut all = self.inner.unaccounted.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(dock, unaccounted.clone()).unwrap_or_default();
-        for what in unaccounted.iter().filter(|what| !before.contains(what)) {
+        for what in unaccounted.difference(&before) {
             warn!(dock_id = %dock, what, "not accounted for; left alone");
         }
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use osds_dock_api::DockError;
 use osds_lifecycle::confirm::blame;
 use osds_lifecycle::{Confirmed, confirm, status, volume};
-use osds_model::{Applied, Fault, FaultKind, Pool, Volume, VolumeId, VolumeState};
+use osds_model::{Applied, Fault, FaultKind, Generation, Pool, Volume, VolumeId, VolumeState};
 use osds_store::{DecideError, StoreError, Txn, decide};
 use tracing::{error, info, warn};
 
@@ -52,7 +52,7 @@ impl Inner {
                     Answer::Nothing(Fault::new(FaultKind::Temporary, message))
                 }
             };
-            match self.fold(id, &answer).await {
+            match self.fold(id, wish.generation, &answer).await {
                 Ok(Folded::Settled) => return Look::Settled,
                 Ok(Folded::Failing) => return Look::Again,
                 // The wish was edited while it was worked on.
@@ -65,16 +65,22 @@ impl Inner {
         }
     }
 
-    async fn fold(&self, id: VolumeId, answer: &Answer) -> Result<Folded, StoreError> {
+    async fn fold(
+        &self,
+        id: VolumeId,
+        asked: Generation,
+        answer: &Answer,
+    ) -> Result<Folded, StoreError> {
         let now = self.clock.now();
         let folded = decide::<_, Error>(self.store.as_ref(), |view| {
             let Some(old) = view.get::<Volume>(id) else {
                 return Ok((Txn::new(), Folded::Settled));
             };
+            // Also a failure: it says nothing about a wish that was not even sent.
+            if asked < old.state.generation {
+                return Ok((Txn::new(), Folded::Outdated));
+            }
             let confirmed = match answer {
-                Answer::Applied(applied) if applied.generation < old.state.generation => {
-                    return Ok((Txn::new(), Folded::Outdated));
-                }
                 Answer::Applied(applied) => confirm(&old.state, applied),
                 Answer::Nothing(fault) => Confirmed::Known(blame(&old.state, fault)),
             };
