@@ -90,7 +90,7 @@ pub enum StoreKind {
 pub struct ControllerConfig {
     /// Time between looks at everything.
     pub sweep_every: SignedDuration,
-    /// How many volumes are worked on at once.
+    /// How many volumes of one backend are worked on at once.
     pub workers: usize,
     /// First pause after a failure; doubled each time.
     pub retry_first: SignedDuration,

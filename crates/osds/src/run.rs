@@ -6,17 +6,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use osds_rest::{Limits, Settings};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::{Config, duration};
 use crate::log;
 use crate::wiring::{self, Parts};
+
+/// How long steps that are under way may still take at the end. A crash at any point is a restart,
+/// so nothing is lost with one that hangs.
+const LAST_STEPS: Duration = Duration::from_secs(30);
 
 /// Runs everything until a signal says to end.
 pub(crate) fn run(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()> {
@@ -25,10 +30,15 @@ pub(crate) fn run(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(config, default_iscsi))
+    let outcome = runtime.block_on(serve(config, default_iscsi));
+    // Not waiting for system calls that hang; whatever ends by itself has ended by now.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()> {
+    // Before "ready": whoever reads that may send one at once.
+    let mut signals = Signals::listen()?;
     let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
         format!("cannot listen on {}; choose another api.listen", config.api.listen)
     })?;
@@ -51,13 +61,15 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     let portals: Vec<String> = portals.iter().map(ToString::to_string).collect();
     println!("ready api=http://{api} iscsi={}", portals.join(","));
     info!(%api, iscsi = portals.join(","), data_dir = %config.data_dir.display(), "ready");
-    let name = signalled().await?;
+    let name = signals.next().await;
     info!(signal = name, "ending");
     stop.cancel();
     // Together: a request that waits for a wish waits no longer once the loop ends.
-    let (served, ()) = tokio::join!(server, parts.controller.stop());
-    if let Err(error) = served {
-        warn!(%error, "the API did not end cleanly");
+    let ending = async { tokio::join!(server, parts.controller.stop()) };
+    match tokio::time::timeout(LAST_STEPS, ending).await {
+        Ok((Ok(()), ())) => {}
+        Ok((Err(error), ())) => warn!(%error, "the API did not end cleanly"),
+        Err(_) => warn!("storage does not answer; ending without it, the next start goes on"),
     }
     end(&parts).await;
     info!("ended");
@@ -73,11 +85,23 @@ async fn end(parts: &Parts) {
     }
 }
 
-async fn signalled() -> Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// What ends the daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
