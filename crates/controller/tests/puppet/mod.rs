@@ -169,11 +169,8 @@ impl Scene {
     }
 
     pub(crate) async fn until_made(&self, id: VolumeId) {
-        let made = async {
-            while self.volume(id).is_none_or(|volume| volume.state.made.is_none()) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, made).await.expect("the volume is made");
+        self.controller.wait_for_volume(id, PATIENCE).await;
+        let made = self.volume(id).is_some_and(|volume| volume.state.made.is_some());
+        assert!(made, "the volume is made");
     }
 }
