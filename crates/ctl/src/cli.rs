@@ -13,6 +13,7 @@ use clap_complete::Shell;
 
 use crate::cmd::{dock, host, pool, profile, version, volume};
 use crate::session::{Session, to_stdout};
+use crate::table::tame;
 
 /// The command did not work; said as `ERROR: ...`.
 const FAILED: u8 = 255;
@@ -188,9 +189,11 @@ fn wrong_count(error: &clap::Error) -> bool {
     }
 }
 
-/// Words for people. That nobody reads them is no reason to fail.
+/// Words for people. That nobody reads them is no reason to fail. Somebody else's words may be
+/// among them, which are not for the terminal to obey.
 pub(crate) fn say(words: &str) {
-    let _ = writeln!(std::io::stderr(), "{words}");
+    let lines: Vec<_> = words.split('\n').map(tame).collect();
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
 #[cfg(test)]

@@ -57,7 +57,8 @@ fn add_row(rows: &mut Vec<Vec<String>>, values: &[String]) {
     }
 }
 
-fn tame(text: &str) -> String {
+/// One line of somebody's text, its control characters as escapes.
+pub(crate) fn tame(text: &str) -> String {
     let mut tamed = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {

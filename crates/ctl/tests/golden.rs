@@ -483,3 +483,13 @@ fn a_wait_for_longer_than_time_lasts() {
     story.run(&line, vec![waited(&volume("available"))]);
     assert!(story.told.contains("[rc=0]"), "{}", story.told);
 }
+
+/// Words of a server may hold words of anybody, like the reason of a fence.
+#[test]
+fn nobody_talks_to_the_terminal_through_an_error() {
+    let mut story = Story::default();
+    let said = refused(400, "host is fenced: \u{1b}]0;x\u{7}\u{9b}31m\r\nask ops");
+    story.run(&["volume", "attachment", "create", VOLUME, HOST], vec![said]);
+    let told = "! ERROR: host is fenced: \\u{1b}]0;x\\u{7}\\u{9b}31m\\r\n! ask ops\n";
+    assert!(story.told.contains(told), "{}", story.told);
+}
