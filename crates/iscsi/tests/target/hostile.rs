@@ -284,7 +284,8 @@ fn quick() -> Limits {
     Limits {
         login_timeout: Duration::from_millis(200),
         idle_ping_after: Duration::from_millis(100),
-        ping_timeout: Duration::from_millis(100),
+        // Long enough for a test on a busy machine to answer.
+        ping_timeout: Duration::from_millis(400),
         ..Limits::default()
     }
 }
@@ -367,6 +368,15 @@ fn an_idle_session_that_answers_pings_lives_and_a_mute_one_dies() {
     });
     assert!(begun.elapsed() < PATIENCE);
     drop(mute);
+}
+
+#[test]
+fn the_initiator_answers_a_ping_that_crosses_its_own() {
+    let scene = Scene::with(Limits { ping_timeout: PATIENCE, ..quick() });
+    let mut session = scene.login(ALICE).unwrap();
+    session.queue().wire().stream().peek(&mut [0; 1]).unwrap();
+    assert_eq!(session.queue().echo(b"first").unwrap(), b"first");
+    assert_eq!(session.queue().echo(b"second").unwrap(), b"second");
 }
 
 #[test]

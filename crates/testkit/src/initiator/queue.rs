@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use osds_iscsi::pdu::response::{Counters, ReadyToTransfer};
+use osds_iscsi::pdu::response::{Counters, NopIn, ReadyToTransfer};
 use osds_iscsi::pdu::{NO_TAG, Request, Response, request};
 
 pub use osds_iscsi::pdu::response::Residual;
@@ -83,6 +83,11 @@ pub struct Queue {
 
 /// The eight-byte form of LUN 1.
 pub(super) const LUN: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
+
+/// The target asks, and wants an answer.
+fn is_ping(nop: &NopIn) -> bool {
+    nop.itt == NO_TAG && nop.ttt != NO_TAG
+}
 
 impl Queue {
     pub(super) fn new(link: Established) -> Self {
@@ -262,11 +267,29 @@ impl Queue {
             exp_stat_sn: self.link.exp_stat_sn,
         };
         self.link.wire.push(&Request::NopOut(request), data);
-        let (response, data) = self.link.wire.receive_owned()?;
-        match response {
-            Response::NopIn(nop) if nop.itt == itt => Ok(data),
-            other => Err(Error::protocol(format!("instead of an echo: {other:?}"))),
+        loop {
+            let (response, data) = self.link.wire.receive_owned()?;
+            self.note(&response);
+            match response {
+                Response::NopIn(nop) if nop.itt == itt => return Ok(data),
+                Response::NopIn(ping) if is_ping(&ping) => self.answer(&ping)?,
+                other => return Err(Error::protocol(format!("instead of an echo: {other:?}"))),
+            }
         }
+    }
+
+    /// Gives the target the sign of life it asks for.
+    fn answer(&mut self, ping: &NopIn) -> Result<(), Error> {
+        let pong = request::NopOut {
+            immediate: true,
+            lun: ping.lun,
+            itt: NO_TAG,
+            ttt: ping.ttt,
+            cmd_sn: self.link.cmd_sn,
+            exp_stat_sn: self.link.exp_stat_sn,
+        };
+        self.link.wire.push(&Request::NopOut(pong), &[]);
+        self.link.wire.flush()
     }
 
     pub(super) fn logout(&mut self) -> Result<(), Error> {
@@ -351,17 +374,8 @@ impl Queue {
                 self.serve(&r2t)?;
                 Ok(None)
             }
-            Response::NopIn(ping) if ping.itt == NO_TAG && ping.ttt != NO_TAG => {
-                let pong = request::NopOut {
-                    immediate: true,
-                    lun: ping.lun,
-                    itt: NO_TAG,
-                    ttt: ping.ttt,
-                    cmd_sn: self.link.cmd_sn,
-                    exp_stat_sn: self.link.exp_stat_sn,
-                };
-                self.link.wire.push(&Request::NopOut(pong), &[]);
-                self.link.wire.flush()?;
+            Response::NopIn(ping) if is_ping(&ping) => {
+                self.answer(&ping)?;
                 Ok(None)
             }
             Response::Reject(reject) => Err(Error::Rejected(reject.reason)),
