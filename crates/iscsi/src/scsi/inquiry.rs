@@ -7,6 +7,7 @@
 use super::MAX_TRANSFER_BLOCKS;
 use super::block::MAX_COMPARE_AND_WRITE_BLOCKS;
 use super::dispatch::{Call, reply};
+use super::persist::TARGET_PORT;
 use super::provisioning::{MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS};
 use super::sense::{Sense, Status};
 use super::unit::Identity;
@@ -16,6 +17,9 @@ pub(super) const PHYSICAL_EXPONENT: u8 = 3;
 
 /// Transfers and unmaps should start and end on a physical block.
 const GRANULARITY: u16 = 1 << PHYSICAL_EXPONENT;
+/// The group that the one target port is in.
+pub(super) const TARGET_PORT_GROUP: u16 = 1;
+
 /// A transfer that is worth its overhead: 1 MiB.
 const OPTIMAL_TRANSFER_BLOCKS: u32 = 2048;
 
@@ -43,7 +47,9 @@ pub(super) fn inquiry(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, 
         if page != 0 {
             return Err(Sense::invalid_cdb(2));
         }
-        let out = standard(DISK, &identity.vendor, &identity.product, &identity.revision);
+        const IMPLICIT_ALUA: u8 = 0x10;
+        let mut out = standard(DISK, &identity.vendor, &identity.product, &identity.revision);
+        out[5] = IMPLICIT_ALUA;
         return Ok(reply(data_in, &out, allocation));
     }
     let (code, build) =
@@ -102,7 +108,7 @@ fn serial_number(identity: &Identity) -> Vec<u8> {
     ascii(&identity.serial).take(252).collect()
 }
 
-/// Page 83h: NAA, vendor designator, and the one port that all paths lead to.
+/// Page 83h: NAA, vendor designator, and the one port that all paths lead to with its group.
 fn device_identification(identity: &Identity) -> Vec<u8> {
     const BINARY: u8 = 1;
     const ASCII: u8 = 2;
@@ -110,6 +116,7 @@ fn device_identification(identity: &Identity) -> Vec<u8> {
     const NAA: u8 = 0x03;
     const T10_VENDOR: u8 = 0x01;
     const RELATIVE_PORT_OF_PORT: u8 = 0x80 | 0x10 | 0x04;
+    const GROUP_OF_PORT: u8 = 0x80 | 0x10 | 0x05;
     let mut out = vec![BINARY, NAA, 0, 16];
     out.extend_from_slice(&identity.naa);
     let mut vendor = vec![b' '; 8];
@@ -117,7 +124,11 @@ fn device_identification(identity: &Identity) -> Vec<u8> {
     vendor.extend(ascii(&identity.serial).take(120));
     out.extend_from_slice(&[ASCII, T10_VENDOR, 0, vendor.len() as u8]);
     out.extend_from_slice(&vendor);
-    out.extend_from_slice(&[ISCSI_PORT | BINARY, RELATIVE_PORT_OF_PORT, 0, 4, 0, 0, 0, 1]);
+    for (kind, number) in [(RELATIVE_PORT_OF_PORT, TARGET_PORT), (GROUP_OF_PORT, TARGET_PORT_GROUP)]
+    {
+        let [high, low] = number.to_be_bytes();
+        out.extend_from_slice(&[ISCSI_PORT | BINARY, kind, 0, 4, 0, 0, high, low]);
+    }
     out
 }
 
@@ -170,7 +181,7 @@ mod tests {
     fn standard_data_has_fixed_fields() {
         let rig = Rig::new(8);
         let out = rig.good(&[0x12, 0, 0, 0, 255, 0], &[]);
-        assert_eq!((out.len(), out[0], out[2], out[3], out[4]), (96, 0, 6, 2, 91));
+        assert_eq!((out.len(), out[0], out[2], out[3], out[4], out[5]), (96, 0, 6, 2, 91, 0x10));
         assert_eq!(&out[8..36], b"VENDOR  Product         1   ");
         assert_eq!(out[58..66], [0x00, 0xa0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xc0]);
         assert_eq!(rig.good(&[0x12, 0, 0, 0, 5, 0], &[]).len(), 5);
@@ -202,7 +213,8 @@ mod tests {
         assert_eq!(out[8..24], identity().naa);
         assert_eq!(out[24..28], [2, 1, 0, 16]);
         assert_eq!(&out[28..44], b"VENDOR  serial-1");
-        assert_eq!(out[44..], [0x51, 0x94, 0, 4, 0, 0, 0, 1]);
+        assert_eq!(out[44..52], [0x51, 0x94, 0, 4, 0, 0, 0, 1]);
+        assert_eq!(out[52..], [0x51, 0x95, 0, 4, 0, 0, 0, 1]);
     }
 
     #[test]

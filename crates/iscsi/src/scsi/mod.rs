@@ -11,6 +11,7 @@ mod block;
 mod cdb;
 mod dispatch;
 mod inquiry;
+mod log;
 mod luns;
 mod mode;
 mod nexus;

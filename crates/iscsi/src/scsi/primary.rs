@@ -5,6 +5,8 @@
 //! and are refused where they ask for a change.
 
 use super::dispatch::{Call, reply};
+use super::inquiry::TARGET_PORT_GROUP;
+use super::persist::TARGET_PORT;
 use super::sense::{Sense, Status};
 
 /// TEST UNIT READY: always, a pending attention having been told before.
@@ -50,12 +52,68 @@ pub(super) fn prevent_allow(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, 
     Ok(Status::Good)
 }
 
+/// READ DEFECT DATA(10): what lies below hides its defects, so both lists are empty, in whatever
+/// format.
+pub(super) fn defects10(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+    Ok(reply(data_in, &[0, call.cdb.byte(2) & 0x1f, 0, 0], usize::from(call.cdb.u16(7))))
+}
+
+/// READ DEFECT DATA(12): the same with a longer header.
+pub(super) fn defects12(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+    let header = [0, call.cdb.byte(1) & 0x1f, 0, 0, 0, 0, 0, 0];
+    Ok(reply(data_in, &header, call.cdb.u32(6) as usize))
+}
+
+/// REPORT TARGET PORT GROUPS: one group with the one port, always active and optimised.
+pub(super) fn target_port_groups(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+    const ACTIVE_OPTIMIZED: u8 = 0x00;
+    const ACTIVE_OPTIMIZED_SUPPORTED: u8 = 0x01;
+    let header: &[u8] = match call.cdb.byte(1) >> 5 {
+        0 => &[],
+        // The extended header: its format, and no transition ever takes time.
+        1 => &[0x10, 0, 0, 0],
+        _ => return Err(Sense::invalid_cdb_bit(1, 7)),
+    };
+    let [group_high, group_low] = TARGET_PORT_GROUP.to_be_bytes();
+    let [port_high, port_low] = TARGET_PORT.to_be_bytes();
+    let group = [
+        [ACTIVE_OPTIMIZED, ACTIVE_OPTIMIZED_SUPPORTED, group_high, group_low],
+        [0, 0, 0, 1],
+        [0, 0, port_high, port_low],
+    ];
+    let body = [header, group.as_flattened()].concat();
+    let out = [&(body.len() as u32).to_be_bytes()[..], &body].concat();
+    Ok(reply(data_in, &out, call.cdb.u32(6) as usize))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
     use super::super::testing::Rig;
     use super::*;
+
+    #[test]
+    fn one_group_is_reported_in_both_formats() {
+        let rig = Rig::new(8);
+        let ask =
+            |format: u8| rig.run(&[0xa3, format << 5 | 0x0a, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0], &[]);
+        let group = [0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1];
+        assert_eq!(ask(0).1, [&[0, 0, 0, 12][..], &group].concat());
+        assert_eq!(ask(1).1, [&[0, 0, 0, 16, 0x10, 0, 0, 0][..], &group].concat());
+        assert_eq!(ask(2).0.sense, Some(Sense::invalid_cdb_bit(1, 7)));
+        let cut = rig.good(&[0xa3, 0x0a, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0], &[]);
+        assert_eq!(cut.len(), 5);
+    }
+
+    #[test]
+    fn there_are_no_defects() {
+        let rig = Rig::new(8);
+        let ten = rig.good(&[0x37, 0, 0x1d, 0, 0, 0, 0, 1, 0, 0], &[]);
+        assert_eq!(ten, [0, 0x1d, 0, 0]);
+        let twelve = rig.good(&[0xb7, 0x0d, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], &[]);
+        assert_eq!(twelve, [0, 0x0d, 0, 0, 0, 0, 0, 0]);
+    }
 
     #[test]
     fn the_motor_cannot_be_taken_from_others() {

@@ -9,7 +9,9 @@ use super::cdb::Cdb;
 use super::dispatch::Call;
 use super::reservations::Class;
 use super::sense::{Sense, Status};
-use super::{BLOCK_SIZE, block, inquiry, luns, mode, persist, primary, provisioning, supported};
+use super::{
+    BLOCK_SIZE, block, inquiry, log, luns, mode, persist, primary, provisioning, supported,
+};
 
 /// Carries a command out: appends to the data-in, or says why not.
 pub(super) type Handler = fn(&Call<'_>, &mut Vec<u8>) -> Result<Status, Sense>;
@@ -196,11 +198,13 @@ pub(super) static TABLE: &[Row] = &[
     Row::reads("VERIFY(10)", &[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::verify).takes(DataOut::Compared),
     Row::reads("PRE-FETCH(10)", &[0x34, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::prefetch),
     Row::reads("SYNCHRONIZE CACHE(10)", &[0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::synchronize_cache).class(Class::Writes),
+    Row::reads("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, CTL], primary::defects10),
     Row::absent(0x3b, "WRITE BUFFER", Writes),
     Row::absent(0x3f, "WRITE LONG(10)", Writes),
     Row::writes("WRITE SAME(10)", &[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Pattern, provisioning::write_same),
     Row::writes("UNMAP", &[0x42, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], DataOut::ListAt7, provisioning::unmap),
     Row::absent(0x48, "SANITIZE", Writes),
+    Row::reads("LOG SENSE", &[0x4d, 0x01, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CTL], log::log_sense).class(Class::Free),
     Row::absent(0x50, "XDWRITE(10)", Writes),
     Row::absent(0x51, "XPWRITE(10)", Writes),
     Row::absent(0x53, "XDWRITEREAD(10)", Writes),
@@ -241,12 +245,14 @@ pub(super) static TABLE: &[Row] = &[
     Row::reads("GET LBA STATUS", &[0x9e, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], provisioning::get_lba_status).action(0x12),
     Row::absent(0x9f, "service action out(16)", Writes),
     Row::reads("REPORT LUNS", &[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], luns::report_luns).passes_attention().class(Class::Free),
+    Row::reads("REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::target_port_groups).class(Class::Free).action(0x0a),
     Row::reads("REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::operation_codes).action(0x0c),
     Row::reads("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::task_management).action(0x0d),
     Row::reads("READ(12)", &[0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read),
     Row::writes("WRITE(12)", &[0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write),
     Row::writes("WRITE AND VERIFY(12)", &[0xae, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(12)", &[0xaf, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
+    Row::reads("READ DEFECT DATA(12)", &[0xb7, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::defects12),
 ];
 
 /// What the table says about a CDB.
