@@ -73,22 +73,30 @@ impl End {
 /// Serves one connection until it ends. Everything it holds is let go when this returns.
 pub fn serve(registry: &Registry, connection: &Connection) {
     let peer = connection.peer;
-    match run(registry, connection) {
+    let mut granted = false;
+    match run(registry, connection, &mut granted) {
         Ok(never) => match never {},
-        Err(end @ (End::Protocol(_) | End::Frame(_) | End::Silent)) => {
+        // Strangers must not be able to fill the log.
+        Err(end @ (End::Protocol(_) | End::Frame(_) | End::Silent)) if granted => {
             tracing::warn!(%peer, %end, "iSCSI connection dropped");
         }
         Err(end) => tracing::debug!(%peer, %end, "iSCSI connection ended"),
     }
 }
 
-fn run(registry: &Registry, connection: &Connection) -> Result<std::convert::Infallible, End> {
+/// `granted` is set once the connection is a session on a unit.
+fn run(
+    registry: &Registry,
+    connection: &Connection,
+    granted: &mut bool,
+) -> Result<std::convert::Infallible, End> {
     let limits = registry.limits();
     connection.stream.set_nodelay(true)?;
     let mut inbox = Inbox::new(login::MAX_SEGMENT);
     let mut outbox = Outbox::new(&connection.stream, limits.send_timeout)?;
     let end = match log_in(registry, connection, &mut inbox, &mut outbox) {
         Ok((ready, admitted)) => {
+            *granted = admitted.unit.is_some();
             inbox.grow(limits.max_data_segment);
             outbox.digests = ready.parameters.digests;
             let mut session = Session::new(registry, connection, outbox, ready, admitted)?;
@@ -193,13 +201,11 @@ fn serve_session(
         }
         let timeout = if pinged.is_some() { patience } else { idle };
         let received = inbox.fill(&connection.stream, need, timeout)?;
-        match received {
-            Received::Bytes if !inbox.is_partial() => continue,
-            Received::Bytes | Received::Nothing => {}
-            Received::End if connection.gate.is_closed() => return Err(End::Revoked),
-            Received::End => return Err(End::Closed),
+        if received == Received::End {
+            let revoked = connection.gate.is_closed();
+            return Err(if revoked { End::Revoked } else { End::Closed });
         }
-        // Reached with silence or with a PDU that has begun; only the latter can have come in time.
+        // Silence, or bytes: only a whole PDU counts as having come in time.
         let now = Instant::now();
         match pinged {
             Some(since) if now.duration_since(since) >= patience => {

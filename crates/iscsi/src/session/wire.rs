@@ -75,11 +75,6 @@ impl Inbox {
         }
     }
 
-    /// A PDU has begun and not ended.
-    pub fn is_partial(&self) -> bool {
-        self.start < self.end
-    }
-
     /// One receive, after making room for a PDU of `need` bytes.
     pub fn fill(
         &mut self,
