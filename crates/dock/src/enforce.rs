@@ -12,7 +12,7 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, PoisonError};
 
 use osds_dock_api::DockError;
-use osds_drivers::{DriverError, ExportFacts};
+use osds_drivers::{BlocksId, DriverError, ExportFacts};
 use osds_lifecycle::enforcer::{self, Facts, Failures, Served, Step};
 use osds_model::{
     Applied, Capacity, Fault, FaultKind, Grant, HostId, Presence, VolumeId, VolumeWish,
@@ -76,8 +76,28 @@ impl Dock {
             Ok(size) => (size, None),
             Err(error) => (None, Some(error.to_fault())),
         };
-        let export = self.target.export_of(wish.volume).await?;
-        Ok(Facts { size, unknown, served: export.map(served).unwrap_or_default() })
+        let Some(export) = self.target.export_of(wish.volume).await? else {
+            return Ok(Facts { size, unknown, served: BTreeMap::new() });
+        };
+        let stale = size.is_some() && self.is_stale(wish, export.blocks).await;
+        let mut served = served(export);
+        if stale {
+            // As if by no name that was granted: each host is put out, and let in to what is there.
+            served.values_mut().for_each(|served| served.initiators.clear());
+        }
+        Ok(Facts { size, unknown, served })
+    }
+
+    /// Whether hosts reach other blocks than the volume's: those of one that was lost, while it was
+    /// put back under its name. What they write there is never seen again.
+    async fn is_stale(&self, wish: &VolumeWish, exported: BlocksId) -> bool {
+        let Ok(pool) = self.pool_name(wish).await else { return false };
+        let stored = self.storage.open(&pool, wish.volume).await.and_then(|blocks| blocks.id());
+        let stale = stored.is_ok_and(|stored| stored != exported);
+        if stale {
+            warn!(volume_id = %wish.volume, "the volume was exchanged beneath its hosts");
+        }
+        stale
     }
 
     async fn size(&self, wish: &VolumeWish) -> Result<Option<Capacity>, DriverError> {

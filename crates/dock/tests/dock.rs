@@ -4,17 +4,18 @@
 //! with the drivers held still at the moment that matters.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
-use osds_drivers::TargetDriver;
 use osds_drivers::fake::{FakeStorage, FakeTarget, Op, When};
+use osds_drivers::{StorageDriver, TargetDriver};
 use osds_model::host::Protocol;
 use osds_model::{
-    AttachMode, Capacity, DockId, FaultKind, Generation, Grant, HostId, Initiator, Presence,
-    VolumeId, VolumeOutcome, VolumeWish,
+    AttachMode, Capacity, DockId, FaultKind, Generation, Grant, HostId, HostOutcome, Initiator,
+    Presence, VolumeId, VolumeOutcome, VolumeWish,
 };
 
 const V: VolumeId = VolumeId::from_u128(1);
@@ -137,4 +138,24 @@ async fn hosts_are_put_out_of_a_pool_that_nobody_knows() {
         assert!(fault.message.contains("put it back"), "{fault}");
     }
     assert_eq!(scene.storage.faults.calls(Op::Pools), asked);
+}
+
+/// What a host writes after its lost volume was put back must be in the volume that was put back,
+/// not in the one that nobody can reach any more.
+#[tokio::test]
+async fn a_volume_that_was_put_back_is_the_one_that_is_written_to() {
+    let scene = Scene::new();
+    scene.dock.enforce(&scene.wish(V, 1, &[])).await.unwrap();
+    scene.dock.enforce(&scene.wish(V, 2, &[A, B])).await.unwrap();
+    assert!(scene.storage.lose("pool", V));
+    let applied = scene.dock.enforce(&scene.wish(V, 2, &[A, B])).await.unwrap();
+    assert!(matches!(applied.volume, VolumeOutcome::Failed(_)), "{applied:?}");
+    scene.storage.create("pool", V, Capacity::from_gib(1).unwrap()).await.unwrap();
+    let applied = scene.dock.enforce(&scene.wish(V, 2, &[A, B])).await.unwrap();
+    assert!(applied.hosts.values().all(|host| matches!(host, HostOutcome::Granted(_))));
+    scene.target.write_as(A, V, 0, b"after").unwrap();
+    let mut bytes = [0; 5];
+    let blocks = scene.storage.open("pool", V).await.unwrap();
+    blocks.file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"after");
 }

@@ -14,5 +14,7 @@ pub mod storage;
 pub mod target;
 
 pub use error::DriverError;
-pub use storage::{BlockSource, EntryName, PoolEntry, PoolReport, StorageDriver, VolumeFacts};
+pub use storage::{
+    BlockSource, BlocksId, EntryName, PoolEntry, PoolReport, StorageDriver, VolumeFacts,
+};
 pub use target::{ExportFacts, HostFacts, TargetCapabilities, TargetDriver};

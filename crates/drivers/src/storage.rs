@@ -7,6 +7,7 @@
 pub mod file;
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -101,6 +102,27 @@ pub struct BlockSource {
     pub path: PathBuf,
     /// How large it was when it was opened.
     pub size: Capacity,
+}
+
+impl BlockSource {
+    /// Which blocks these are.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn id(&self) -> Result<BlocksId, DriverError> {
+        let found = self.file.metadata().map_err(|error| {
+            DriverError::from_io(format!("looking at {}", self.path.display()), error)
+        })?;
+        Ok(BlocksId { device: found.dev(), file: found.ino() })
+    }
+}
+
+/// Tells blocks from others of the same name: a volume that was lost and put back is not the one
+/// that was exported before, and what is written to that one is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlocksId {
+    device: u64,
+    file: u64,
 }
 
 /// One thing in a pool.

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use osds_model::host::Protocol;
 use osds_model::{Capacity, Connection, Grant, HostId, VolumeId};
 
-use crate::{BlockSource, DriverError};
+use crate::{BlockSource, BlocksId, DriverError};
 
 /// A target that exports volumes to hosts.
 #[async_trait]
@@ -26,7 +26,8 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// Makes sure the volume is exported from these blocks. Grants that exist stay.
     ///
     /// # Errors
-    /// The target cannot export it.
+    /// The target cannot export it. `InUse` where a host is still let in to other blocks under
+    /// this name and the target cannot exchange them beneath it.
     async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError>;
 
     /// Makes sure the host is let in as granted, and says how it gets there.
@@ -91,6 +92,8 @@ pub struct TargetCapabilities {
 /// An export as the target knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportFacts {
+    /// Which blocks hosts reach.
+    pub blocks: BlocksId,
     /// How large hosts see it.
     pub size: Capacity,
     /// Who is let in.

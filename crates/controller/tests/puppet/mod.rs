@@ -1,6 +1,5 @@
 //! A dock on strings: it answers well, hangs, fails or panics, as the test says, call by call.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
@@ -34,7 +33,7 @@ pub(crate) struct Puppet {
     /// So many more calls of `enforce` panic.
     pub(crate) panics: AtomicU32,
     /// Calls of `enforce` are answered by whoever holds the other end.
-    pub(crate) asks: Option<mpsc::UnboundedSender<Asked>>,
+    pub(crate) asks: Option<mpsc::Sender<Asked>>,
 }
 
 impl Puppet {
@@ -42,8 +41,8 @@ impl Puppet {
         Self { number, mute: false.into(), panics: 0.into(), asks: None }
     }
 
-    pub(crate) fn asking(number: u128) -> (Self, mpsc::UnboundedReceiver<Asked>) {
-        let (asks, asked) = mpsc::unbounded_channel();
+    pub(crate) fn asking(number: u128) -> (Self, mpsc::Receiver<Asked>) {
+        let (asks, asked) = mpsc::channel(16);
         (Self { asks: Some(asks), ..Self::new(number) }, asked)
     }
 
@@ -113,7 +112,7 @@ impl DockApi for Puppet {
         }
         let Some(asks) = &self.asks else { return Ok(done(wish)) };
         let (reply, answer) = oneshot::channel();
-        let _ = asks.send(Asked { wish: wish.clone(), reply });
+        let _ = asks.send(Asked { wish: wish.clone(), reply }).await;
         match answer.await {
             Ok(answer) => answer,
             Err(_) => std::future::pending().await,
@@ -122,7 +121,7 @@ impl DockApi for Puppet {
 
     async fn inventory(&self) -> Result<Inventory, DockError> {
         self.speak().await;
-        Ok(Inventory { volumes: BTreeMap::new(), unknown: Vec::new() })
+        Ok(Inventory::default())
     }
 }
 

@@ -13,7 +13,9 @@ use osds_model::host::Protocol;
 use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, VolumeId};
 
 use super::{FaultPlan, Op};
-use crate::{BlockSource, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver};
+use crate::{
+    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver,
+};
 
 /// A target in memory. Clones are handles on one target.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ pub struct FakeTarget {
 #[derive(Debug)]
 struct FakeExport {
     file: File,
+    blocks: BlocksId,
     size: Capacity,
     hosts: BTreeMap<HostId, Grant>,
 }
@@ -128,7 +131,8 @@ impl FakeExport {
             let grant = grant.clone();
             (*host, HostFacts { grant, connection: connection(volume) })
         };
-        ExportFacts { size: self.size, hosts: self.hosts.iter().map(host).collect() }
+        let hosts = self.hosts.iter().map(host).collect();
+        ExportFacts { blocks: self.blocks, size: self.size, hosts }
     }
 }
 
@@ -172,8 +176,9 @@ impl TargetDriver for FakeTarget {
     async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         let export = || {
             let mut exports = self.exports();
+            let (blocks, size) = (source.id()?, source.size);
             let hosts = exports.remove(&volume).map(|old| old.hosts).unwrap_or_default();
-            exports.insert(volume, FakeExport { file: source.file, size: source.size, hosts });
+            exports.insert(volume, FakeExport { file: source.file, blocks, size, hosts });
             Ok(())
         };
         self.faults.call(Op::Export, export).await

@@ -16,7 +16,9 @@ use osds_iscsi::{ExportFacts as TargetFacts, Limits, Name, Target, TargetError};
 use osds_model::host::Protocol;
 use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Volume, VolumeId};
 
-use crate::{BlockSource, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver};
+use crate::{
+    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver,
+};
 
 /// The volume's logical unit number. Not 0: the original's connector refuses it.
 const LUN: u32 = 1;
@@ -52,6 +54,7 @@ struct Inner {
 
 struct Export {
     unit: Arc<LogicalUnit>,
+    blocks: BlocksId,
     size: Capacity,
     /// What each host was granted; goes only when the target has put the host out.
     hosts: BTreeMap<HostId, Grant>,
@@ -115,7 +118,16 @@ impl Inner {
     fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         let iqn = self.iqn(volume);
         let doing = || format!("exporting {} as {iqn}", source.path.display());
+        let blocks = source.id()?;
         let mut exports = self.exports();
+        if let Some(export) = exports.get(&volume).filter(|export| export.blocks != blocks) {
+            if !export.hosts.is_empty() {
+                let error = DriverError::new(FaultKind::InUse, doing());
+                return Err(error.because("a host is still let in to the blocks that were there"));
+            }
+            self.target.unexport(&iqn).map_err(failed(doing()))?;
+            exports.remove(&volume);
+        }
         let unit = match exports.get(&volume) {
             Some(export) => Arc::clone(&export.unit),
             None => {
@@ -127,7 +139,8 @@ impl Inner {
         };
         // Also when it is exported already: somebody may have taken it away from the target.
         self.target.export(&iqn, Arc::clone(&unit)).map_err(failed(doing()))?;
-        exports.entry(volume).or_insert(Export { unit, size: source.size, hosts: BTreeMap::new() });
+        let size = source.size;
+        exports.entry(volume).or_insert(Export { unit, blocks, size, hosts: BTreeMap::new() });
         Ok(())
     }
 
@@ -224,7 +237,8 @@ impl Inner {
             let grant = Grant { mode: grant.mode, initiators };
             is_served.then(|| (*host, HostFacts { grant, connection: connection.clone() }))
         };
-        ExportFacts { size: export.size, hosts: export.hosts.iter().filter_map(served).collect() }
+        let hosts = export.hosts.iter().filter_map(served).collect();
+        ExportFacts { blocks: export.blocks, size: export.size, hosts }
     }
 }
 

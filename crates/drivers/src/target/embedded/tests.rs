@@ -101,3 +101,26 @@ fn the_identity_is_the_volumes_own() {
     assert_eq!(u128::from_be_bytes(identity.naa), 0x61a2_03f1_15d9_7260_837a_4ac2_746f_9cb3);
     assert_eq!(identity.serial, "01a203f1-15d9-7260-837a-4ac2746f9cb3");
 }
+
+#[tokio::test]
+async fn blocks_are_exchanged_only_under_nobody() {
+    let driver = exported().await;
+    let before = driver.export_of(V).await.unwrap().unwrap().blocks;
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(1 << 20).unwrap();
+    let other = |file: &std::fs::File| BlockSource {
+        file: file.try_clone().unwrap(),
+        path: "v".into(),
+        size: Capacity::from_bytes(1 << 20),
+    };
+    let grant = grant_to(AttachMode::ReadWrite, &["iqn.x:a"]);
+    driver.grant(V, A, &grant).await.unwrap();
+    assert_eq!(driver.export(V, other(&file)).await.unwrap_err().kind, FaultKind::InUse);
+    assert_eq!(driver.export_of(V).await.unwrap().unwrap().blocks, before);
+    driver.revoke(V, A).await.unwrap();
+    driver.export(V, other(&file)).await.unwrap();
+    driver.grant(V, A, &grant).await.unwrap();
+    let now = driver.export_of(V).await.unwrap().unwrap();
+    assert_eq!((now.blocks, now.hosts.len()), (other(&file).id().unwrap(), 1));
+    assert_ne!(now.blocks, before);
+}
