@@ -313,11 +313,13 @@ fn forgetting_an_initiator_is_unregistering_all_its_ports() {
             }
         }
         let before = state.clone();
+        assert!(!state.knows(&port(1).initiator) && state.knows(&port(2).initiator));
         assert_eq!(state.forget("iqn.x:nobody"), Change::default());
         assert_eq!(state, before);
     }
     let mut state = Reservations::default();
     state.hold_unit(&port(1)).unwrap();
+    assert!(state.knows(&port(1).initiator));
     state.forget(&port(1).initiator);
     assert!(!state.unit_is_held());
 }

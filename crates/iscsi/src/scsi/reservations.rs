@@ -260,6 +260,12 @@ impl Reservations {
         self.registrants.iter().find(|r| r.port == *port).map(|r| r.key)
     }
 
+    /// Some port of the initiator has registered or reserved something.
+    pub(super) fn knows(&self, initiator: &str) -> bool {
+        let mut ports = self.registrants.iter().map(|r| &r.port).chain(&self.unit_held_by);
+        ports.any(|port| port.initiator == initiator)
+    }
+
     /// The port is a holder.
     pub(super) fn holds(&self, port: &InitiatorPort) -> bool {
         self.held.as_ref().is_some_and(|held| match &held.by {

@@ -50,6 +50,11 @@ impl LogicalUnit {
     /// An error means that the store has failed: the registrations are gone from the unit, but may
     /// come back with what is kept.
     pub fn forget_initiator(&self, initiator: &str) -> io::Result<()> {
+        // Nearly always there is nothing to forget, and then no other host's slow command is
+        // waited for.
+        if !self.reservations().knows(initiator) {
+            return Ok(());
+        }
         let mut state = self.write_reservations();
         let before = state.kept();
         let change = state.forget(initiator);
