@@ -5,7 +5,7 @@
 //! every wish again. In one process the dock itself implements the trait; a gRPC client can do so
 //! later without the controller noticing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
@@ -85,9 +85,10 @@ pub struct PoolDescription {
 pub struct Inventory {
     /// Every volume on the ledger that is wanted.
     pub volumes: BTreeMap<VolumeId, Held>,
-    /// Things in the pools or the target that no wish accounts for, in words for people. They are
-    /// reported and never touched.
-    pub unknown: Vec<String>,
+    /// Volumes that are stored or exported, and not on the ledger. Reported and never touched.
+    pub strays: BTreeSet<VolumeId>,
+    /// What else is in the pools, in words for people. Reported and never touched.
+    pub foreign: Vec<String>,
 }
 
 /// A volume on a dock's ledger.

@@ -166,7 +166,7 @@ impl Dock {
     }
 
     /// The volume's turn: held while it is worked on.
-    fn turn(&self, volume: VolumeId) -> Arc<Mutex<()>> {
+    pub(crate) fn turn(&self, volume: VolumeId) -> Arc<Mutex<()>> {
         let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         // Only this map refers to turns that nobody holds or waits for.
         if busy.len() > 1024 {

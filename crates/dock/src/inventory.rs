@@ -23,12 +23,18 @@ impl Dock {
         let failed = |error: &DriverError| DockError::Failed(error.to_fault());
         let unreadable = |error| ledger_failed("mending", error);
         self.ledger.loaded().await.map_err(unreadable)?;
-        let restored = self.ledger.restore_missing().await.map_err(unreadable)?;
-        for volume in restored {
+        for volume in self.ledger.tidy().await.map_err(unreadable)? {
+            let turn = self.turn(volume);
+            // Whoever works on it writes its wish as well; if not, the next look does.
+            let (Ok(_mine), Some(wish)) = (turn.try_lock(), self.ledger.get(volume)) else {
+                continue;
+            };
+            self.ledger.put(&wish).await.map_err(unreadable)?;
             warn!(volume_id = %volume, "a ledger entry was missing and is written anew");
         }
-        // The ledger last: a volume made after the lists were taken is then simply not judged.
-        let (mut sizes, mut unknown) = self.stored().await;
+        // The ledger last, so that no volume of ours is taken for a stray. One that is made just
+        // now may be judged too early, which costs a look.
+        let (mut sizes, foreign) = self.stored().await;
         let mut exports = self.target.exports().await.map_err(|e| failed(&e))?;
         let mut volumes = BTreeMap::new();
         for wish in self.ledger.all() {
@@ -39,22 +45,20 @@ impl Dock {
                 volumes.insert(wish.volume, Held { generation: wish.generation, as_wished });
             }
         }
-        unknown.extend(sizes.keys().map(|id| format!("volume {id} is stored, and not on record")));
-        unknown
-            .extend(exports.keys().map(|id| format!("volume {id} is exported, and not on record")));
-        Ok(Inventory { volumes, unknown })
+        let strays = sizes.into_keys().chain(exports.into_keys()).collect();
+        Ok(Inventory { volumes, strays, foreign })
     }
 
     /// Every volume in every pool, and everything else in them.
     async fn stored(&self) -> (HashMap<VolumeId, Capacity>, Vec<String>) {
-        let (mut sizes, mut unknown) = (HashMap::new(), Vec::new());
+        let (mut sizes, mut foreign) = (HashMap::new(), Vec::new());
         for pool in self.pools_now().await {
             match self.storage.list(&pool.name).await {
                 Ok(entries) => {
                     for entry in entries {
                         match entry.name {
                             EntryName::Volume(id) => drop(sizes.insert(id, entry.size)),
-                            EntryName::Foreign(name) => unknown
+                            EntryName::Foreign(name) => foreign
                                 .push(format!("{name} in pool {} is not a volume", pool.name)),
                         }
                     }
@@ -62,7 +66,7 @@ impl Dock {
                 Err(error) => warn!(pool_id = %pool.id, error = %error.chain(), "pool not listed"),
             }
         }
-        (sizes, unknown)
+        (sizes, foreign)
     }
 }
 

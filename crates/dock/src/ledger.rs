@@ -4,8 +4,8 @@
 //! (file and directory synced) before anything is done for it, and the wish of a deleted volume
 //! stays as a tombstone for a day: an older "make it" may still be on its way.
 //!
-//! The files are the truth only at start; after that memory is, and [`Ledger::restore_missing`]
-//! writes back what somebody took away. They are read beside everything else that starts, as a
+//! The files are the truth only at start; after that memory is, and [`Ledger::tidy`] finds what
+//! somebody took away. They are read beside everything else that starts, as a
 //! dock may hold tens of thousands; whoever needs a wish waits in [`Ledger::loaded`] first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,17 +49,6 @@ pub enum LedgerError {
         path: PathBuf,
         /// Why not.
         source: Arc<io::Error>,
-    },
-    /// An entry cannot be understood.
-    #[error(
-        "ledger entry {path} cannot be read: {reason}; move it away, and the controller's next \
-         sweep writes it anew"
-    )]
-    Corrupt {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
     },
 }
 
@@ -132,29 +121,40 @@ impl Ledger {
         .await
     }
 
-    /// Writes back entries whose files somebody took away; says which.
+    /// Forgets tombstones that are a day old, and names the entries whose files somebody took
+    /// away. Those are written back with [`Ledger::put`] by who has the volume's turn: a newer wish
+    /// may be on its way to the same file.
     ///
     /// # Errors
     /// [`LedgerError::Io`].
-    pub async fn restore_missing(&self) -> Result<Vec<VolumeId>, LedgerError> {
+    pub async fn tidy(&self) -> Result<Vec<VolumeId>, LedgerError> {
         let ledger = self.clone();
         blocking(move || {
+            ledger.forget_old_tombstones()?;
+            // First, so that what comes later is not taken for missing.
+            let held = ledger.volumes();
             let directory = &ledger.inner.directory;
             let listing = fs::read_dir(directory).map_err(io_error("reading", directory))?;
             let there: BTreeSet<PathBuf> = listing
                 .map(|file| file.map(|f| f.path()))
                 .collect::<Result<_, _>>()
                 .map_err(io_error("reading", directory))?;
-            let mut restored = Vec::new();
-            for wish in ledger.all() {
-                if !there.contains(&ledger.path(wish.volume)) {
-                    ledger.write(&wish)?;
-                    restored.push(wish.volume);
-                }
-            }
-            Ok(restored)
+            Ok(held.into_iter().filter(|id| !there.contains(&ledger.path(*id))).collect())
         })
         .await
+    }
+
+    fn forget_old_tombstones(&self) -> Result<(), LedgerError> {
+        let gone = |wish: &&VolumeWish| wish.presence == Presence::Unwanted;
+        let tombstones: Vec<_> = self.wishes().values().filter(gone).map(|w| w.volume).collect();
+        for volume in tombstones {
+            let path = self.path(volume);
+            if is_old(&path) {
+                self.wishes().remove(&volume);
+                fs::remove_file(&path).map_err(io_error("removing", &path))?;
+            }
+        }
+        Ok(())
     }
 
     fn wishes(&self) -> MutexGuard<'_, BTreeMap<VolumeId, VolumeWish>> {
@@ -169,9 +169,8 @@ impl Ledger {
         let path = self.path(wish.volume);
         let new = path.with_extension("new");
         let entry = Entry { format: FORMAT, wish: wish.clone() };
-        let bytes = serde_json::to_vec(&entry)
-            .map_err(|e| LedgerError::Corrupt { path: path.clone(), reason: e.to_string() })?;
         let write = || -> io::Result<()> {
+            let bytes = serde_json::to_vec(&entry)?;
             let mut options = OpenOptions::new();
             let mut file =
                 options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -198,7 +197,13 @@ fn read_all(directory: &Path) -> Result<BTreeMap<VolumeId, VolumeWish>, LedgerEr
             }
             Some(_) | None => continue,
         }
-        let wish = read(&path)?;
+        let wish = match read(&path)? {
+            Ok(wish) => wish,
+            Err(reason) => {
+                set_aside(&path, &reason)?;
+                continue;
+            }
+        };
         if wish.presence == Presence::Unwanted && is_old(&path) {
             fs::remove_file(&path).map_err(io_error("removing", &path))?;
         } else {
@@ -208,15 +213,25 @@ fn read_all(directory: &Path) -> Result<BTreeMap<VolumeId, VolumeWish>, LedgerEr
     Ok(wishes)
 }
 
-fn read(path: &Path) -> Result<VolumeWish, LedgerError> {
-    let corrupt = |reason: String| LedgerError::Corrupt { path: path.to_owned(), reason };
+/// The wish of an entry, or why it cannot be understood.
+fn read(path: &Path) -> Result<Result<VolumeWish, String>, LedgerError> {
     let bytes = fs::read(path).map_err(io_error("reading ledger entry", path))?;
-    let entry: Entry = serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?;
-    if entry.format != FORMAT {
-        let known = format!("its format is {}, this program knows {FORMAT}", entry.format);
-        return Err(corrupt(known));
-    }
-    Ok(entry.wish)
+    Ok(match serde_json::from_slice::<Entry>(&bytes) {
+        Ok(entry) if entry.format == FORMAT => Ok(entry.wish),
+        Ok(entry) => Err(format!("its format is {}, this program knows {FORMAT}", entry.format)),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// Nothing is lost by it: the controller has the wish on record and sends it again.
+fn set_aside(path: &Path, reason: &str) -> Result<(), LedgerError> {
+    let aside = path.with_extension("unreadable");
+    fs::rename(path, &aside).map_err(io_error("setting aside", path))?;
+    error!(
+        entry = %path.display(), reason, aside = %aside.display(),
+        "a ledger entry cannot be read and is set aside; the controller says anew what it wishes"
+    );
+    Ok(())
 }
 
 fn is_old(path: &Path) -> bool {
@@ -289,24 +304,41 @@ mod tests {
         file.set_modified(old).unwrap();
         let again = opened(home.path()).await.unwrap();
         assert_eq!(again.all(), [wish(2, 5, Presence::Unwanted)]);
+        // Also by a dock that is never restarted.
+        let file = File::options().write(true).open(ledger.path(VolumeId::from_u128(2))).unwrap();
+        file.set_modified(old).unwrap();
+        again.tidy().await.unwrap();
+        assert_eq!(again.all(), []);
+        assert!(!again.path(VolumeId::from_u128(2)).exists());
     }
 
     #[tokio::test]
-    async fn an_entry_that_was_taken_away_comes_back() {
+    async fn an_entry_that_was_taken_away_is_noticed() {
         let home = tempfile::tempdir().unwrap();
         let ledger = opened(home.path()).await.unwrap();
         ledger.put(&wish(1, 1, Presence::Unwanted)).await.unwrap();
-        assert_eq!(ledger.restore_missing().await.unwrap(), []);
+        assert_eq!(ledger.tidy().await.unwrap(), []);
         fs::remove_file(ledger.path(VolumeId::from_u128(1))).unwrap();
-        assert_eq!(ledger.restore_missing().await.unwrap(), [VolumeId::from_u128(1)]);
-        assert!(ledger.path(VolumeId::from_u128(1)).exists());
+        assert_eq!(ledger.tidy().await.unwrap(), [VolumeId::from_u128(1)]);
     }
 
     #[tokio::test]
-    async fn rubbish_is_named_with_its_remedy() {
+    async fn rubbish_is_set_aside_and_harms_no_other_entry() {
         let home = tempfile::tempdir().unwrap();
+        let ledger = opened(home.path()).await.unwrap();
+        ledger.put(&wish(1, 5, Presence::Unwanted)).await.unwrap();
         fs::write(home.path().join("x.json"), b"{}").unwrap();
+        let again = opened(home.path()).await.unwrap();
+        assert_eq!(again.all(), [wish(1, 5, Presence::Unwanted)]);
+        assert_eq!(fs::read(home.path().join("x.unreadable")).unwrap(), b"{}");
+        assert!(!home.path().join("x.json").exists());
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_cannot_be_read_at_all_is_an_error_with_its_place() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("x.json")).unwrap();
         let error = opened(home.path()).await.err().unwrap().to_string();
-        assert!(error.contains("x.json") && error.contains("move it away"), "{error}");
+        assert!(error.contains("x.json"), "{error}");
     }
 }

@@ -105,6 +105,8 @@ impl Dock {
 #[async_trait]
 impl DockApi for Dock {
     async fn describe(&self) -> Result<DockDescription, DockError> {
+        // A dock without its memory serves nobody, and is not chosen for new volumes either.
+        self.ledger.loaded().await.map_err(|error| enforce::ledger_failed("reading", error))?;
         let capabilities = self.target.capabilities();
         let Identity { id, name, description, endpoint, node } = self.identity.clone();
         Ok(DockDescription {

@@ -159,3 +159,26 @@ async fn a_volume_that_was_put_back_is_the_one_that_is_written_to() {
     blocks.file.read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"after");
 }
+
+/// An entry that somebody took away is written back, but never beside the wish that is being worked
+/// on: the older of the two could be what stays on the disk.
+#[tokio::test]
+async fn a_missing_entry_is_written_back_in_the_turn_of_its_volume() {
+    let scene = Scene::new();
+    let gate = scene.storage.faults.pause(Op::Create, When::Before);
+    let wish = scene.wish(V, 1, &[]);
+    let working = tokio::spawn({
+        let dock = Arc::clone(&scene.dock);
+        async move { dock.enforce(&wish).await }
+    });
+    gate.arrived().await;
+    let entry = scene.home.path().join("ledger").join(format!("{V}.json"));
+    std::fs::remove_file(&entry).unwrap();
+    scene.dock.inventory().await.unwrap();
+    assert!(!entry.exists(), "it is not this one's turn");
+    gate.open();
+    working.await.unwrap().unwrap();
+    std::fs::remove_file(&entry).unwrap();
+    scene.dock.inventory().await.unwrap();
+    assert!(entry.exists());
+}

@@ -72,7 +72,7 @@ impl fmt::Display for Capacity {
         if self.0.is_multiple_of(GIB) {
             write!(f, "{} GiB", self.0 / GIB)
         } else {
-            write!(f, "{} bytes", self.0)
+            write!(f, "{:.1} GiB", self.0 as f64 / GIB as f64)
         }
     }
 }
@@ -87,5 +87,6 @@ mod tests {
         assert_eq!(Capacity::from_gib(u64::MAX), None);
         assert_eq!(Capacity::from_bytes((2 << 30) - 1).whole_gib(), 1);
         assert_eq!(Capacity::from_gib(3).unwrap().to_string(), "3 GiB");
+        assert_eq!(Capacity::from_bytes(68_810_035_200).to_string(), "64.1 GiB");
     }
 }

@@ -10,6 +10,7 @@ use crate::wiring::load;
 /// Reads a configuration and all it names. Findings go to standard output.
 pub(crate) fn check(file: &Path) -> Result<()> {
     let config = Config::read(file)?;
+    crate::log::configured(&config.log)?;
     let mut warnings = 0;
     for backend in &config.backends {
         let loaded = load(backend)?;

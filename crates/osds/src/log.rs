@@ -12,8 +12,7 @@ use crate::config::{Log, LogFormat};
 pub(crate) fn start(log: &Log) -> Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) => EnvFilter::try_new(filter).context("RUST_LOG is not a log filter")?,
-        Err(_) => EnvFilter::try_new(&log.level)
-            .with_context(|| format!("log.level '{}' is not a log filter", log.level))?,
+        Err(_) => configured(log)?,
     };
     let output = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -25,4 +24,11 @@ pub(crate) fn start(log: &Log) -> Result<()> {
         LogFormat::Json => output.json().init(),
     }
     Ok(())
+}
+
+/// The filter of the configuration.
+pub(crate) fn configured(log: &Log) -> Result<EnvFilter> {
+    EnvFilter::try_new(&log.level).with_context(|| {
+        format!("log.level '{}' is not a log filter; write for example info", log.level)
+    })
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use osds_model::DockId;
 use uuid::Uuid;
 
@@ -27,9 +27,17 @@ impl Node {
         let path = data_dir.join("node-id");
         let id = match fs::read_to_string(&path) {
             Ok(text) => text.trim().parse().with_context(|| {
-                format!("{} does not hold a UUID; restore it from a backup", path.display())
+                format!("{} does not hold a UUID; restore it from a back-up", path.display())
             })?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
+                let records = data_dir.join("osds.redb");
+                // A new id would make new, empty pools beside those that the records know.
+                ensure!(
+                    !records.exists(),
+                    "{} is gone, and {} is there; restore it from a back-up (it is one line)",
+                    path.display(),
+                    records.display()
+                );
                 let id = Uuid::now_v7();
                 write(&path, id).with_context(|| format!("cannot write {}", path.display()))?;
                 id
@@ -69,7 +77,10 @@ mod tests {
         let second = Node::open(home.path()).unwrap();
         assert_eq!(first.dock_id("a"), second.dock_id("a"));
         assert_ne!(first.dock_id("a"), first.dock_id("b"));
+        fs::remove_file(home.path().join("node-id")).unwrap();
+        fs::write(home.path().join("osds.redb"), "records").unwrap();
+        assert!(format!("{:#}", Node::open(home.path()).unwrap_err()).contains("back-up"));
         fs::write(home.path().join("node-id"), "rubbish").unwrap();
-        assert!(format!("{:#}", Node::open(home.path()).unwrap_err()).contains("backup"));
+        assert!(format!("{:#}", Node::open(home.path()).unwrap_err()).contains("back-up"));
     }
 }

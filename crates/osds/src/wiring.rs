@@ -52,8 +52,9 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir).with_context(|| {
         format!("cannot make data directory {}; choose another with --data-dir", data_dir.display())
     })?;
-    let store = open_store(config)?;
+    // Before the records are made, which would hide that this is a new machine.
     let node = Node::open(data_dir)?;
+    let store = open_store(config)?;
     let mut docks = Vec::new();
     let mut targets = Vec::new();
     let mut by_id = Docks::new();

@@ -22,6 +22,7 @@ impl Reconciler {
             Ok(described) => described,
             Err(error) => {
                 warn!(dock_id = %id, %error, "dock does not describe itself; will ask again");
+                self.close_pools(|pool| pool.dock == id).await;
                 return;
             }
         };
@@ -33,6 +34,28 @@ impl Reconciler {
             .insert(described.id, protocol);
         if let Err(error) = self.record(&described).await {
             warn!(dock_id = %id, %error, "dock could not be recorded; will try again");
+        }
+    }
+
+    /// Pools of docks that this controller does not have: a backend that was renamed or taken out
+    /// of the configuration. Their volumes stay on record, and no new ones go there.
+    pub(super) async fn close_orphaned_pools(&self) {
+        self.close_pools(|pool| !self.inner.docks.contains_key(&pool.dock)).await;
+    }
+
+    async fn close_pools(&self, which: impl Fn(&Pool) -> bool) {
+        let now = self.inner.clock.now();
+        let closed = decide::<_, Error>(self.inner.store.as_ref(), |view| {
+            let mut txn = Txn::new();
+            for pool in view.iter::<Pool>().filter(|pool| pool.available && which(pool)) {
+                warn!(pool_id = %pool.id, name = pool.spec.name, "no backend serves this pool");
+                let gone = Pool { available: false, updated_at: Some(now), ..Pool::clone(pool) };
+                txn = txn.replace(pool, gone);
+            }
+            Ok((txn, ()))
+        });
+        if let Err(error) = closed.await {
+            warn!(%error, "pools that nobody serves could not be closed; will try again");
         }
     }
 

@@ -127,6 +127,7 @@ impl Reconciler {
 
     /// Learns the docks and their pools, then sweeps now and for ever.
     pub(crate) async fn start(&self) {
+        self.close_orphaned_pools().await;
         let docks: Vec<_> = self.inner.docks.keys().map(|id| (*id, self.watch(*id))).collect();
         let deadline = Instant::now() + INTRODUCTION;
         for (id, described) in docks {

@@ -82,10 +82,12 @@ impl Reconciler {
                 }
             }
         }
-        let strangers = inventory.volumes.keys().filter(|id| !known.contains(id));
-        let unaccounted: BTreeSet<String> = strangers
+        let wanted = inventory.volumes.keys().filter(|id| !known.contains(id));
+        let strays = inventory.strays.iter().filter(|id| !known.contains(id));
+        let unaccounted: BTreeSet<String> = wanted
             .map(|id| format!("volume {id} is on the dock's ledger, and not on record"))
-            .chain(inventory.unknown.iter().cloned())
+            .chain(strays.map(|id| format!("volume {id} is stored or exported, and not on record")))
+            .chain(inventory.foreign.iter().cloned())
             .collect();
         let mut all = self.inner.unaccounted.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.insert(dock, unaccounted.clone()).unwrap_or_default();

@@ -25,6 +25,8 @@ enum Answer {
     Applied(Applied),
     /// The dock could not be asked; this is why.
     Nothing(Fault),
+    /// The dock knows better: it holds a newer wish than the records do.
+    Overruled(Fault),
 }
 
 impl Inner {
@@ -40,6 +42,7 @@ impl Inner {
             let answer = match dock {
                 Some(dock) => match dock.enforce(&wish).await {
                     Ok(applied) => Answer::Applied(applied),
+                    Err(DockError::Rejected(why)) => overruled(&why),
                     Err(error) => Answer::Nothing(no_answer(&error)),
                 },
                 None => {
@@ -83,6 +86,11 @@ impl Inner {
             let confirmed = match answer {
                 Answer::Applied(applied) => confirm(&old.state, applied),
                 Answer::Nothing(fault) => Confirmed::Known(blame(&old.state, fault)),
+                // Then nothing on record can be relied on, whatever it looks like.
+                Answer::Overruled(fault) => Confirmed::Known(VolumeState {
+                    fault: Some(fault.clone()),
+                    ..blame(&old.state, fault)
+                }),
             };
             let state = match confirmed {
                 Confirmed::Known(state) => state,
@@ -124,6 +132,15 @@ enum Folded {
     Settled,
     Failing,
     Outdated,
+}
+
+fn overruled(why: &str) -> Answer {
+    warn!(why, "the records are older than the dock's ledger");
+    let message = format!(
+        "the records are older than what the dock was told last ({why}), as after restoring a \
+         back-up; if they are right, stop osds, move the dock's ledger away, and start it again"
+    );
+    Answer::Overruled(Fault::new(FaultKind::Broken, message))
 }
 
 fn no_answer(error: &DockError) -> Fault {

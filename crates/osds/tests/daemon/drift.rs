@@ -5,13 +5,11 @@
 //! outside; testkit's stories and the embedded driver's own tests cover those.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use osds_testkit::initiator::Session;
 use serde_json::json;
 
-use crate::scene::{Scene, connection, text, throughout, until};
+use crate::scene::{Scene, text, throughout, until};
 
 /// Several sweeps.
 const A_WHILE: Duration = Duration::from_millis(1000);
@@ -56,34 +54,20 @@ fn a_ledger_entry_that_was_deleted_comes_back() {
 }
 
 #[test]
-fn an_unreadable_ledger_entry_is_named_with_its_remedy() {
+fn an_unreadable_ledger_entry_is_set_aside_and_written_anew() {
     let mut scene = Scene::quick();
     let (volume, attachment) = attached(&scene);
-    let held = scene.get(&format!("block/attachments/{attachment}"));
     scene.kill();
     let ledger = scene.ledger(&volume);
     fs::write(&ledger, b"rubbish").unwrap();
     scene.restart();
-    // Nothing is done on half a memory: the host stays out, and the log says why.
-    until("the log says why", || {
-        let log = scene.log();
-        let mut lines = log.lines().filter(|line| line.contains("ERROR"));
-        lines.any(|line| line.contains(&volume) && line.contains("move it away")).then_some(())
-    });
-    let (target, portal) = connection(&held).unwrap();
-    throughout(A_WHILE, || {
-        Session::login(
-            SocketAddr::new(portal.ip(), scene.daemon.portal.port()),
-            "iqn.x:a",
-            &target,
-        )
-        .expect_err("let in by a dock that cannot know whom");
-    });
-    // And the remedy works.
-    scene.kill();
-    fs::rename(&ledger, scene.path("moved-away")).unwrap();
-    scene.restart();
+    // The records know who has the volume: the dock is told again, and the host gets in again.
     assert_eq!(scene.log_in(&attachment, "iqn.x:a").read(0, 8).unwrap(), [b'a'; 4096]);
+    assert_eq!(fs::read(ledger.with_extension("unreadable")).unwrap(), b"rubbish");
+    assert_ne!(fs::read(&ledger).unwrap(), b"rubbish");
+    let log = scene.log();
+    let mut lines = log.lines().filter(|line| line.contains("ERROR"));
+    assert!(lines.any(|line| line.contains(&volume) && line.contains("set aside")), "{log}");
 }
 
 #[test]
@@ -183,4 +167,43 @@ fn a_pool_that_vanishes_is_unavailable_and_nothing_is_made_in_its_place() {
     until("the pool is available", || (status() == "available").then_some(()));
     scene.until_volume(&volume, "inUse");
     assert_eq!(scene.log_in(&attachment, "iqn.x:a").read(0, 8).unwrap(), [b'a'; 4096]);
+}
+
+#[test]
+fn records_older_than_the_ledger_are_said_on_the_volume() {
+    let mut scene = Scene::quick();
+    let (volume, attachment) = attached(&scene);
+    let (records, backup) = (scene.path("osds.redb"), scene.path("osds.redb.backup"));
+    scene.kill();
+    fs::copy(&records, &backup).unwrap();
+    scene.restart();
+    scene.remove(&format!("block/attachments/{attachment}"));
+    scene.kill();
+    fs::rename(&backup, &records).unwrap();
+    scene.restart();
+    // The dock was told that the host is out, and holds to it; the records say otherwise.
+    let reason = until("the volume says so", || {
+        let reason = text(&scene.get(&format!("block/volumes/{volume}")), "statusReason");
+        (!reason.is_empty()).then_some(reason)
+    });
+    assert!(reason.contains("records are older") && reason.contains("ledger away"), "{reason}");
+}
+
+#[test]
+fn a_pool_whose_backend_is_gone_is_not_chosen() {
+    let mut scene = Scene::quick();
+    let (volume, _) = attached(&scene);
+    scene.kill();
+    let config = scene.path("osds.toml");
+    let renamed = fs::read_to_string(&config).unwrap().replace("\"file\"\ndr", "\"other\"\ndr");
+    fs::write(&config, renamed).unwrap();
+    scene.restart();
+    let pools = scene.get("pools");
+    let mut words: Vec<_> =
+        pools.as_array().unwrap().iter().map(|pool| text(pool, "status")).collect();
+    words.sort();
+    assert_eq!(words, ["available", "unavailable"], "{pools}");
+    let lost = scene.get(&format!("block/volumes/{volume}"));
+    let fresh = scene.get(&format!("block/volumes/{}", scene.volume("fresh", true)));
+    assert_ne!(text(&lost, "poolId"), text(&fresh, "poolId"));
 }
