@@ -300,7 +300,7 @@ impl Controller {
         let known = self.hosts(caller, |mut hosts| {
             let same = |host: &&Host| {
                 host.tenant == caller.tenant
-                    && (described.initiators.iter().any(|i| host.initiators.contains(i))
+                    && (described.initiators.iter().any(|i| host.has(i))
                         || (!described.name.is_empty() && host.name == described.name))
             };
             Iterator::find(&mut hosts, same).map(|host| host.id.to_string())

@@ -302,7 +302,8 @@ fn check(host: &Host) -> Result<(), Error> {
             host.name
         )));
     }
-    let mut names: Vec<_> = host.initiators.iter().map(|i| (&i.port_name, i.protocol)).collect();
+    let mut names: Vec<_> =
+        host.initiators.iter().map(|i| (i.port_name.to_ascii_lowercase(), i.protocol)).collect();
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::Invalid(format!("initiator {} is given twice", twice[0].0)));

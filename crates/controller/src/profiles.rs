@@ -187,7 +187,7 @@ impl Controller {
             }
             let claim = view.claim(ClaimKind::ProfileName, &profile.name);
             let txn = Txn::new().remove(profile);
-            Ok((claim.map_or_else(Txn::new, |claim| txn.remove(claim)), ()))
+            Ok((claim.map_or(txn.clone(), |claim| txn.remove(claim)), ()))
         });
         Ok(deleted.await?)
     }

@@ -119,7 +119,8 @@ fn may_join(state: &VolumeState, request: &AttachRequest) -> Result<(), Refused>
         return Err(Refused::HeldByAnotherHost { holder: *holder });
     }
     for (holder, held) in &state.attachments {
-        if let Some(shared) = request.initiators.iter().find(|i| held.initiators.contains(i)) {
+        let same = |asked: &&Initiator| held.initiators.iter().any(|i| i.is_same_as(asked));
+        if let Some(shared) = request.initiators.iter().find(same) {
             let name = shared.port_name.clone();
             return Err(Refused::SameInitiator { holder: *holder, name });
         }
@@ -269,6 +270,9 @@ mod tests {
             ..ask(host, mode, Shared)
         };
         let held = attach(&made(true, None), &named(A, RW)).unwrap();
+        let mut other = named(B, RO);
+        other.initiators[0].port_name = port_name.to_ascii_uppercase();
+        assert!(matches!(attach(&held, &other), Err(Refused::SameInitiator { .. })));
         let refused = attach(&held, &named(B, RO));
         assert_eq!(refused, Err(Refused::SameInitiator { holder: A, name: port_name }));
     }

@@ -22,6 +22,15 @@ pub struct Initiator {
     pub protocol: Protocol,
 }
 
+impl Initiator {
+    /// Whether a target would take the two for the same: names have no case (RFC 7143, 4.2.7.2;
+    /// WWPNs and NQNs of hosts are written in either, too).
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.port_name.eq_ignore_ascii_case(&other.port_name)
+    }
+}
+
 /// What an initiator speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,4 +112,26 @@ pub struct Host {
     /// Set while the host is kept out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
+}
+
+impl Host {
+    /// Whether this is one of its initiators.
+    #[must_use]
+    pub fn has(&self, initiator: &Initiator) -> bool {
+        self.initiators.iter().any(|own| own.is_same_as(initiator))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_no_case() {
+        let named = |name: &str, protocol| Initiator { port_name: name.to_owned(), protocol };
+        let lower = named("iqn.x:a", Protocol::Iscsi);
+        assert!(lower.is_same_as(&named("IQN.X:A", Protocol::Iscsi)));
+        assert!(!lower.is_same_as(&named("iqn.x:b", Protocol::Iscsi)));
+        assert!(!lower.is_same_as(&named("iqn.x:a", Protocol::NvmeOf)));
+    }
 }

@@ -252,7 +252,7 @@ impl TargetDriver for EmbeddedTarget {
         TargetCapabilities {
             protocol: Protocol::Iscsi,
             read_only_per_host: true,
-            persistent_reservations: false,
+            persistent_reservations: true,
         }
     }
 
