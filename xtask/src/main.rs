@@ -41,14 +41,28 @@ enum Command {
     Deny,
     /// Install the Debian packages that some tests need, or say how.
     Packages,
-    /// Measure the control plane beside its baselines; a few minutes.
+    /// Measure the control plane or the data path beside their baselines; a few minutes.
     Bench {
+        /// What to measure.
+        #[arg(value_enum, default_value_t = Bench::ControlPlane)]
+        which: Bench,
         /// A smaller run, for a first look.
         #[arg(long)]
         quick: bool,
     },
     /// Run the demo and draw what it printed, for the README.
     Picture,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Bench {
+    /// The daemon's requests.
+    ControlPlane,
+    /// The built-in iSCSI target, beside tgt where that is installed.
+    DataPath,
+    /// One after the other.
+    All,
 }
 
 fn main() -> ExitCode {
@@ -70,15 +84,26 @@ fn run(command: &Command) -> Result<ExitCode> {
             deny::check(&deny::packages(&Workspace::read()?.metadata)).settle("deny")?;
         }
         Command::Packages => packages::run()?,
-        Command::Bench { quick } => return bench(*quick),
+        Command::Bench { which, quick } => return bench(*which, *quick),
         Command::Picture => picture::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn bench(quick: bool) -> Result<ExitCode> {
-    let mut command = std::process::Command::new(env!("CARGO"));
-    command.args(["bench", "--package", "osds", "--bench", "control_plane", "--"]);
-    let status = command.args(quick.then_some("--quick")).status()?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+fn bench(which: Bench, quick: bool) -> Result<ExitCode> {
+    const CONTROL_PLANE: (&str, &str) = ("osds", "control_plane");
+    const DATA_PATH: (&str, &str) = ("osds-testkit", "data_path");
+    let benches: &[_] = match which {
+        Bench::ControlPlane => &[CONTROL_PLANE],
+        Bench::DataPath => &[DATA_PATH],
+        Bench::All => &[CONTROL_PLANE, DATA_PATH],
+    };
+    for (package, name) in benches {
+        let mut command = std::process::Command::new(env!("CARGO"));
+        command.args(["bench", "--package", package, "--bench", name, "--"]);
+        if !command.args(quick.then_some("--quick")).status()?.success() {
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -108,7 +108,13 @@ pub(super) fn log_in(
     }
     (request.current, request.next) = (1, 3);
     names.extend(offers(options, target.is_some()));
-    let (answer, pairs) = round(&mut wire, &mut request, &names)?;
+    let (mut answer, mut pairs) = round(&mut wire, &mut request, &names)?;
+    if !answer.transit && !pairs.is_empty() {
+        // A target that has declared something itself may wait for us to have seen it.
+        let further;
+        (answer, further) = round(&mut wire, &mut request, &[])?;
+        pairs.extend(further);
+    }
     if !answer.transit || answer.next != 3 {
         return Err(Error::protocol("the target does not move to the full feature phase"));
     }

@@ -1,0 +1,149 @@
+//! What is measured: kinds of I/O, and how one round of them went.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// One kind of I/O at one depth over so many sessions.
+#[derive(Clone, Copy)]
+pub struct Cell {
+    pub write: bool,
+    pub random: bool,
+    /// Bytes of one I/O.
+    pub bytes: usize,
+    pub depth: usize,
+    pub sessions: usize,
+}
+
+const fn small(write: bool, depth: usize, sessions: usize) -> Cell {
+    Cell { write, random: true, bytes: 4096, depth, sessions }
+}
+
+const fn large(write: bool, sessions: usize) -> Cell {
+    Cell { write, random: false, bytes: 1 << 20, depth: 4, sessions }
+}
+
+/// The table's rows.
+pub const CELLS: [Cell; 18] = [
+    small(false, 1, 1),
+    small(false, 1, 2),
+    small(false, 1, 8),
+    small(false, 32, 1),
+    small(false, 32, 2),
+    small(false, 32, 8),
+    small(true, 1, 1),
+    small(true, 1, 2),
+    small(true, 1, 8),
+    small(true, 32, 1),
+    small(true, 32, 2),
+    small(true, 32, 8),
+    large(false, 1),
+    large(false, 2),
+    large(false, 8),
+    large(true, 1),
+    large(true, 2),
+    large(true, 8),
+];
+
+impl Cell {
+    pub fn name(&self) -> String {
+        let size = if self.bytes == 4096 { "4 KiB random" } else { "1 MiB sequential" };
+        let kind = if self.write { "write" } else { "read" };
+        format!("{size} {kind}, {}x{}", self.depth, self.sessions)
+    }
+
+    /// Where the I/Os of one session go, for ever.
+    pub fn offsets(&self, session: usize, medium: u64) -> impl FnMut() -> u64 + use<> {
+        let places = medium / self.bytes as u64;
+        let random = self.random;
+        let bytes = self.bytes as u64;
+        let mut at = places / self.sessions as u64 * session as u64;
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(session as u64 + 1);
+        move || {
+            let place = if random {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state % places
+            } else {
+                at += 1;
+                at % places
+            };
+            place * bytes
+        }
+    }
+}
+
+/// One round.
+pub struct Figures {
+    pub operations: u64,
+    pub elapsed: Duration,
+    /// Processor time of the target's process.
+    pub cpu: Duration,
+    /// Median and 99th percentile, at depth 1.
+    pub latency: Option<(Duration, Duration)>,
+}
+
+impl Figures {
+    /// Operations per second.
+    pub fn rate(&self) -> f64 {
+        self.operations as f64 / self.elapsed.as_secs_f64()
+    }
+
+    pub fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.operations as f64
+    }
+
+    /// The round with the highest rate.
+    pub fn best(rounds: Vec<Self>) -> Option<Self> {
+        rounds.into_iter().max_by(|a, b| a.rate().total_cmp(&b.rate()))
+    }
+
+    /// Sorts latencies out.
+    pub fn percentiles(mut latencies: Vec<Duration>) -> Option<(Duration, Duration)> {
+        latencies.sort_unstable();
+        let last = latencies.len().checked_sub(1)?;
+        Some((latencies[last / 2], latencies[last * 99 / 100]))
+    }
+}
+
+/// Runs `work` on one thread per session and sums up. `work` makes itself ready, calls its second
+/// argument, which returns the moment to stop at, and returns operations and latencies.
+pub fn on_threads(
+    sessions: usize,
+    time: Duration,
+    work: impl Fn(usize, &dyn Fn() -> Instant) -> (u64, Vec<Duration>) + Sync,
+    usage: impl Fn() -> Duration,
+) -> Figures {
+    std::thread::scope(|scope| {
+        // A thread that dies drops its ends, so the others and we are never left waiting.
+        let (is_ready, ready) = mpsc::channel();
+        let (threads, starts): (Vec<_>, Vec<_>) = (0..sessions)
+            .map(|n| {
+                let (start, started) = mpsc::channel();
+                let (work, is_ready) = (&work, is_ready.clone());
+                let begin = move || {
+                    is_ready.send(()).expect("somebody waits");
+                    started.recv().expect("all sessions are ready")
+                };
+                (scope.spawn(move || work(n, &begin)), start)
+            })
+            .unzip();
+        drop(is_ready);
+        for _ in 0..sessions {
+            ready.recv().expect("every session gets ready");
+        }
+        let (before, began) = (usage(), Instant::now());
+        for start in starts {
+            start.send(began + time).expect("a session waits");
+        }
+        let (mut operations, mut latencies) = (0, Vec::new());
+        for thread in threads {
+            let (done, of_it) = thread.join().expect("a session's thread");
+            operations += done;
+            latencies.extend(of_it);
+        }
+        let elapsed = began.elapsed();
+        let cpu = usage().saturating_sub(before);
+        Figures { operations, elapsed, cpu, latency: Figures::percentiles(latencies) }
+    })
+}
