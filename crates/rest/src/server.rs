@@ -3,11 +3,14 @@
 //! Every wait for a client has a limit. Heads are waited for by the HTTP library (an idle
 //! connection is one that waits for its next head), bodies and handlers by the edge, and what
 //! the client does not read by the kernel (`TCP_USER_TIMEOUT`). So whoever connects and does
-//! nothing holds one of a bounded number of places for a bounded time.
+//! nothing holds one of a bounded number of places for a bounded time, and not even for that when
+//! all places are taken: the connection that has waited longest for a request makes room.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -16,17 +19,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::edge::Edge;
 
+/// How long a connection that has to make room may take to be gone, unless it works on a request.
+const PARTING: Duration = Duration::from_millis(500);
+
 /// Limits of the port.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; more wait in the kernel's queue.
+    /// Connections at once. A further one takes the place of one that waits for a request; while
+    /// none does, it waits in the kernel's queue.
     pub connections: usize,
     /// Longest time for the head of a request, and between requests.
     pub head_read: Duration,
@@ -70,6 +77,7 @@ pub async fn serve(
 ) {
     let edge = Arc::new(Edge::new(router, limits));
     let room = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let idle = Arc::<Idle>::default();
     let (stop, stopping) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -77,10 +85,15 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, place) = accept(&listener, &room) => {
+            stream = accept(&listener) => {
+                let place = tokio::select! {
+                    () = &mut shutdown => break,
+                    place = place(&room, &idle) => place,
+                };
                 let (edge, stopping) = (Arc::clone(&edge), stopping.clone());
+                let seat = Seat::new(&idle);
                 connections.spawn(async move {
-                    converse(stream, &edge, &limits, stopping).await;
+                    converse(stream, &edge, &limits, stopping, &seat).await;
                     drop(place);
                 });
             }
@@ -97,16 +110,11 @@ pub async fn serve(
     connections.shutdown().await;
 }
 
-/// The next connection, when there is room for one.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed.
-    let place = Arc::clone(room).acquire_owned().await.ok();
+/// The next connection.
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 // Mostly a client that left while it waited; else we are out of descriptors, and
                 // asking again at once would burn the processor without getting any.
@@ -117,18 +125,98 @@ async fn accept(
     }
 }
 
+/// A place for a connection that is there already.
+async fn place(room: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if room.available_permits() == 0 {
+            idle.dismiss_oldest();
+        }
+        // Again after a while: when nobody was idle, somebody may be now.
+        if let Ok(place) = timeout(PARTING, Arc::clone(room).acquire_owned()).await {
+            // The semaphore is never closed.
+            return place.ok();
+        }
+    }
+}
+
+/// The connections that wait for a request, the one that has waited longest first: the last number
+/// given, and by theirs what tells them to leave.
+#[derive(Default)]
+struct Idle(Mutex<(u64, BTreeMap<u64, Arc<Notify>>)>);
+
+impl Idle {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Arc<Notify>>)> {
+        // Whole after every statement: poison means nothing here.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dismiss_oldest(&self) {
+        if let Some((_, leave)) = self.lock().1.pop_first() {
+            leave.notify_one();
+        }
+    }
+}
+
+/// One connection's entry among the idle ones, which it leaves while it works on a request.
+struct Seat {
+    idle: Arc<Idle>,
+    leave: Arc<Notify>,
+    /// Its key among them; 0 while it works.
+    number: AtomicU64,
+}
+
+impl Seat {
+    fn new(idle: &Arc<Idle>) -> Self {
+        let seat =
+            Self { idle: Arc::clone(idle), leave: Arc::default(), number: AtomicU64::new(0) };
+        seat.wait();
+        seat
+    }
+
+    /// It waits for a request from now on.
+    fn wait(&self) {
+        let mut idle = self.idle.lock();
+        idle.0 += 1;
+        let number = idle.0;
+        idle.1.insert(number, Arc::clone(&self.leave));
+        self.number.store(number, Ordering::Relaxed);
+    }
+
+    /// It works on a request from now on.
+    fn work(&self) {
+        let number = self.number.swap(0, Ordering::Relaxed);
+        self.idle.lock().1.remove(&number);
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.number.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.work();
+    }
+}
+
 async fn converse(
     stream: TcpStream,
     edge: &Arc<Edge>,
     limits: &Limits,
     mut stopping: watch::Receiver<()>,
+    seat: &Seat,
 ) {
     if let Err(error) = tune(&stream, limits) {
         debug!(%error, "connection could not be tuned");
     }
     let answer = service_fn(|request| {
         let edge = Arc::clone(edge);
-        async move { edge.answer(request).await }
+        async move {
+            seat.work();
+            let response = edge.answer(request).await;
+            seat.wait();
+            response
+        }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -142,6 +230,15 @@ async fn converse(
         _ = stopping.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        () = seat.leave.notified() => {
+            connection.as_mut().graceful_shutdown();
+            match timeout(PARTING, connection.as_mut()).await {
+                Ok(outcome) => outcome,
+                // A request came in at the last moment.
+                Err(_) if seat.is_at_work() => connection.await,
+                Err(_) => return,
+            }
         }
     };
     if let Err(error) = outcome {

@@ -135,6 +135,27 @@ fn no_more_connections_than_there_is_room_for() {
 }
 
 #[test]
+fn who_waits_makes_room_for_who_asks() {
+    let go = Arc::new(Semaphore::new(0));
+    let limits = Limits { connections: 4, ..Limits::default() };
+    let scene = Scene::of(Setup { more: held(&go), limits, ..Setup::default() });
+    let mut busy = scene.client();
+    busy.send("GET /held HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    scene.client().request("GET", "/v1beta", &[], None).expect(200);
+    let since = Instant::now();
+    let mut crowd: Vec<Client> = (0..32).map(|_| scene.client()).collect();
+    crowd[0].send("GET /v1beta HTTP/1.1\r\nHo").unwrap();
+    fine(&scene);
+    assert!(since.elapsed() < Limits::default().head_read / 2);
+    for waiting in &mut crowd[..24] {
+        assert!(waiting.is_closed_within(LONG));
+    }
+    // Whoever asked something is answered all the same.
+    go.close();
+    assert_eq!(busy.read(false).unwrap().expect(200).body, "done");
+}
+
+#[test]
 fn who_does_not_read_does_not_stay() {
     let limits = Limits { connections: 2, write: Duration::from_secs(1), ..Limits::default() };
     let scene = scene(limits);
