@@ -93,13 +93,23 @@ pub fn next(bytes: &[u8], digests: Digests, max_data: usize) -> Result<Parsed<'_
     }))
 }
 
-/// Appends a header whose data segment of `data_len` bytes will follow, and then its [`trailer`].
-pub fn open(out: &mut Vec<u8>, mut header: Header, data_len: usize, digests: Digests) {
+/// A header as it goes on the wire before a data segment of `data_len` bytes: with its digest, if
+/// there are any, and how many of the bytes count.
+pub fn head(mut header: Header, data_len: usize, digests: Digests) -> ([u8; LEN + 4], usize) {
     header.set_data_len(data_len);
-    out.extend_from_slice(&header.0);
-    if digests.header {
-        out.extend_from_slice(&crc32c::crc32c(&header.0).to_le_bytes());
+    let mut out = [0; LEN + 4];
+    out[..LEN].copy_from_slice(&header.0);
+    if !digests.header {
+        return (out, LEN);
     }
+    out[LEN..].copy_from_slice(&crc32c::crc32c(&header.0).to_le_bytes());
+    (out, LEN + 4)
+}
+
+/// Appends a header whose data segment of `data_len` bytes will follow, and then its [`trailer`].
+pub fn open(out: &mut Vec<u8>, header: Header, data_len: usize, digests: Digests) {
+    let (bytes, len) = head(header, data_len, digests);
+    out.extend_from_slice(&bytes[..len]);
 }
 
 /// What must follow a data segment on the wire: padding, then its digest.

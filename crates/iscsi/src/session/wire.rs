@@ -143,9 +143,8 @@ impl<'a> Outbox<'a> {
         match finish(&made, self.bytes.len().saturating_sub(data_at)) {
             Some((response, keep)) => {
                 self.bytes.truncate(data_at + keep);
-                let mut head = Vec::with_capacity(header::LEN + 4);
-                frame::open(&mut head, response.encode(), keep, self.digests);
-                self.bytes[at..data_at].copy_from_slice(&head);
+                let (head, len) = frame::head(response.encode(), keep, self.digests);
+                self.bytes[at..data_at].copy_from_slice(&head[..len]);
                 let (rest, len) = frame::trailer(&self.bytes[data_at..], self.digests);
                 self.bytes.extend_from_slice(&rest[..len]);
             }
