@@ -81,6 +81,14 @@ impl Session {
         }
     }
 
+    /// Prints texts, a line each.
+    pub(crate) fn lines(&self, texts: &[String]) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => texts.iter().try_for_each(|text| print(text)),
+            Format::Json | Format::Yaml => self.print_data(&texts),
+        }
+    }
+
     /// Prints free pairs.
     pub(crate) fn show_pairs(&self, pairs: &BTreeMap<String, Value>) -> anyhow::Result<()> {
         match self.format {

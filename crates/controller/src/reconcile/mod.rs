@@ -2,13 +2,10 @@
 //!
 //! Activation takes no input: a poke says "look at this volume", the sweep looks at everything,
 //! and both run the same code on what is stored now. A volume is worked on by one task at a time;
-//! a poke while it runs makes it look once more. What fails is tried again with growing pauses,
-//! and a poke cuts a pause short.
+//! what fails is tried again with growing pauses, which a poke cuts short.
 //!
-//! A dock may hang for as long as it likes: each has its own task that asks what it has, and its
-//! own slots for volumes that are worked on, so it holds up nobody but itself. No call of `enforce`
-//! is ever given up half-way: it could take effect after the next one was answered.
-//!
+//! A dock may hang for as long as it likes: it has its own task and its own slots, so it holds up
+//! nobody but itself. No call of `enforce` is given up half-way: it could take effect later.
 //! Must stay true: nothing is kept here that a restart would miss.
 
 mod backoff;

@@ -2,6 +2,7 @@
 //!
 //! Nobody creates a dock: it registers itself when its daemon starts. Filters are sent to the
 //! server under the names of the fields, as the original does, and columns are the original's too.
+//! `drift` is ours.
 
 use clap::{Args, Subcommand};
 use osds_rest_api::DockView;
@@ -21,6 +22,15 @@ pub(crate) enum Command {
     List(Box<List>),
     /// Show one dock.
     Show {
+        /// Its id.
+        #[arg(value_name = "dock id")]
+        id: String,
+    },
+    /// Show what a dock holds that no record accounts for, a line each.
+    ///
+    /// It may be somebody's data, so osds reports it and never touches it. Nothing is printed when
+    /// all is accounted for.
+    Drift {
         /// Its id.
         #[arg(value_name = "dock id")]
         id: String,
@@ -71,6 +81,10 @@ impl Command {
             }
             Self::Show { id } => {
                 session.show(&session.client.get::<DockView<'_>>(&path_of(PLACE, &id))?, SHOW)
+            }
+            Self::Drift { id } => {
+                let path = format!("{}/drift", path_of(PLACE, &id));
+                session.lines(&session.client.get::<Vec<String>>(&path)?)
             }
         }
     }
