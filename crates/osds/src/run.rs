@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use osds_rest::{Limits, Settings};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ const LAST_STEPS: Duration = Duration::from_secs(30);
 /// Runs everything until a signal says to end.
 pub(crate) fn run(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()> {
     log::start(&config.log)?;
+    open_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -34,6 +36,16 @@ pub(crate) fn run(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<
     // Not waiting for system calls that hang; whatever ends by itself has ended by now.
     runtime.shutdown_background();
     outcome
+}
+
+/// Every connection and every exported volume is a file descriptor, and the usual soft limit of
+/// 1024 is for programs that use `select`.
+fn open_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, soft = ?limit.current, "the limit of open files could not be raised");
+    }
 }
 
 async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()> {
