@@ -295,13 +295,18 @@ impl Controller {
         Ok((protocol, pool.enforces_read_only))
     }
 
-    /// The id of the host that a request describes; registers it when nobody knows it.
+    /// The id of the host that a request describes; registers it when nobody knows it. An initiator
+    /// says which host it is: under another name it is still the one that will log in. A name does
+    /// so only where no initiator is given.
     async fn host_for(&self, caller: &Caller, described: &NewHost) -> Result<String, Error> {
         let known = self.hosts(caller, |mut hosts| {
             let same = |host: &&Host| {
                 host.tenant == caller.tenant
-                    && (described.initiators.iter().any(|i| host.has(i))
-                        || (!described.name.is_empty() && host.name == described.name))
+                    && if described.initiators.is_empty() {
+                        host.name == described.name
+                    } else {
+                        described.initiators.iter().any(|i| host.has(i))
+                    }
             };
             Iterator::find(&mut hosts, same).map(|host| host.id.to_string())
         });

@@ -218,6 +218,10 @@ fn attachments_of_the_first_generation() {
     assert_ne!(scene.post(&path, &body("new-node")).expect(202).id(), first.id());
     let hosts = scene.get(&format!("{T}/host/hosts")).json();
     assert_eq!(hosts.as_array().unwrap().len(), 2);
+    // A name that is taken does not lend its initiator to another one's: it would never log in.
+    let other = body("old-node").replace("iqn.old-node", "iqn.reinstalled");
+    let refused = scene.post(&path, &other).expect(400).text("message");
+    assert!(refused.contains("old-node already exists"), "{refused}");
     let nobody = json!({"volumeId": volume, "hostInfo": {"ip": "10.0.0.9"}}).to_string();
     scene.post(&path, &nobody).expect(400);
     scene.post(&path, &attach_body(&volume, "", "rw")).expect(400);
