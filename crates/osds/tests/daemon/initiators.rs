@@ -188,7 +188,6 @@ const EXPECTED: &[(&str, Verdict, &str)] = &[
     ("PreventAllow.", Skipped, "the medium is not removable"),
     ("StartStopUnit.Simple", Skipped, "the medium is not removable"),
     ("Reserve6.TargetColdReset", Skipped, "TARGET COLD RESET is not offered"),
-    ("ReadDefectData", Skipped, "a file has no defect list; optional in SBC-3"),
     ("ReadOnly.", Skipped, "this unit is writable; the suite runs as a read-only host below"),
     ("Sanitize.", Skipped, "optional and not offered"),
     ("WriteAtomic16.", Skipped, "SBC-4; optional and not offered"),
