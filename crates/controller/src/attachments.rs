@@ -22,6 +22,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::hosts::NewHost;
+use crate::volumes::with_state;
 use crate::{Caller, Controller, Error, hosts, volumes};
 
 /// A request to attach.
@@ -141,7 +142,7 @@ impl Controller {
                 let volume = Arc::clone(&volume.value);
                 return Ok((Txn::new(), Attached { volume, host: host_id }));
             }
-            let next = Volume { state, updated_at: Some(now), ..Volume::clone(volume) };
+            let next = with_state(volume, state, now);
             let txn = Txn::new()
                 .replace(volume, next.clone())
                 // Written, though unchanged: else the host could be deleted at this very moment.
@@ -231,7 +232,10 @@ impl Controller {
         let now = self.clock.now();
         let edited = decide(self.store.as_ref(), |view| {
             let (volume, host) = find(view, caller, id).map_err(|_| {
-                Error::NotFound(format!("update volume attachment failed: {}", unknown(caller, id)))
+                Error::NotFound(format!(
+                    "update volume attachment failed: {}",
+                    caller.cannot_find("volume attachment", id)
+                ))
             })?;
             let mut next = Volume::clone(volume);
             if let Some(held) = next.state.attachments.get_mut(&host)
@@ -276,10 +280,7 @@ impl Controller {
             if state == volume.state {
                 return Ok((Txn::new(), (volume.id, host)));
             }
-            let mut next = Volume { state, updated_at: Some(now), ..Volume::clone(volume) };
-            if let Some(held) = next.state.attachments.get_mut(&host) {
-                Arc::make_mut(held).about.updated_at = Some(now);
-            }
+            let next = with_state(volume, state, now);
             Ok((Txn::new().replace(volume, next), (volume.id, host)))
         });
         let (volume, host) = wished.await?;
@@ -325,15 +326,10 @@ fn both<'a>(
 ) -> Result<(&'a Versioned<Host>, &'a Versioned<Volume>), Error> {
     const IN: &str = "failed in create volume attachment method";
     let host = hosts::find(view, caller, host).map_err(|_| {
-        let why = if caller.admin {
-            format!("specified host({host}) can't find")
-        } else {
-            "Wrong resource uuid provided!".to_owned()
-        };
-        Error::Invalid(format!("get host {IN}: {why}"))
+        Error::Invalid(format!("get host {IN}: {}", caller.cannot_find("host", host)))
     })?;
     let volume = volumes::find(view, caller, volume).map_err(|_| {
-        Error::Invalid(format!("get volume {IN}: {}", volumes::unknown(caller, volume)))
+        Error::Invalid(format!("get volume {IN}: {}", caller.cannot_find("volume", volume)))
     })?;
     // A host that names no zone can reach all of them.
     if let Some(zones) = &host.availability_zones
@@ -364,16 +360,10 @@ fn find<'a>(
 }
 
 fn not_found(caller: &Caller, id: &str) -> Error {
-    Error::NotFound(format!("volume attachment {id} not found: {}", unknown(caller, id)))
-}
-
-/// The original's words for an attachment that is not there.
-fn unknown(caller: &Caller, id: &str) -> String {
-    if caller.admin {
-        format!("specified volume attachment({id}) can't find")
-    } else {
-        "Wrong resource uuid provided!".to_owned()
-    }
+    Error::NotFound(format!(
+        "volume attachment {id} not found: {}",
+        caller.cannot_find("volume attachment", id)
+    ))
 }
 
 fn access_protocol(pool: Option<&Versioned<Pool>>, protocol: Protocol) -> String {

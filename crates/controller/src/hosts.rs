@@ -14,6 +14,7 @@ use osds_store::{Claim, ClaimKind, Txn, Versioned, View, decide};
 use tracing::info;
 use uuid::Uuid;
 
+use crate::volumes::with_state;
 use crate::{Caller, Controller, Error};
 
 /// A request for a host.
@@ -244,9 +245,7 @@ pub(crate) async fn put_out(
             if held.is_none_or(|held| held.phase == Phase::Detaching) {
                 return Ok((Txn::new(), false));
             }
-            let mut next = Volume::clone(volume);
-            next.state = access::detach(&volume.state, host);
-            next.updated_at = Some(now);
+            let next = with_state(volume, access::detach(&volume.state, host), now);
             Ok((Txn::new().replace(volume, next), true))
         });
         if detached.await? {
@@ -263,12 +262,7 @@ pub(crate) fn find<'a>(
 ) -> Result<&'a Versioned<Host>, Error> {
     let found = id.parse().ok().and_then(|id: HostId| view.get::<Host>(id));
     found.filter(|host| caller.sees(&host.tenant)).ok_or_else(|| {
-        let why = if caller.admin {
-            format!("specified host({id}) can't find")
-        } else {
-            "Wrong resource uuid provided!".to_owned()
-        };
-        Error::NotFound(format!("host {id} not found: {why}"))
+        Error::NotFound(format!("host {id} not found: {}", caller.cannot_find("host", id)))
     })
 }
 

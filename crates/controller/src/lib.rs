@@ -55,6 +55,15 @@ impl Caller {
     pub fn sees(&self, tenant: &TenantId) -> bool {
         self.admin || self.tenant == *tenant
     }
+
+    /// The original's words for a thing that is not there, or not this caller's to know of.
+    pub(crate) fn cannot_find(&self, what: &str, id: &str) -> String {
+        if self.admin {
+            format!("specified {what}({id}) can't find")
+        } else {
+            "Wrong resource uuid provided!".to_owned()
+        }
+    }
 }
 
 /// The use-cases of the control plane. Cheap to clone.

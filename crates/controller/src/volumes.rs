@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use osds_lifecycle::{Refused, status, volume};
 use osds_model::volume::Terms;
-use osds_model::{Capacity, Pool, PoolId, Presence, Profile, Volume, VolumeId, validate};
+use osds_model::{
+    Capacity, Pool, PoolId, Presence, Profile, Timestamp, Volume, VolumeId, VolumeState, validate,
+};
 use osds_selector::Ask;
 use osds_store::{Txn, Versioned, View, decide};
 use tracing::info;
@@ -134,7 +136,10 @@ impl Controller {
         let now = self.clock.now();
         let edited = decide(self.store.as_ref(), |view| {
             let old = find(view, caller, id).map_err(|_| {
-                Error::NotFound(format!("update volume failed: {}", unknown(caller, id)))
+                Error::NotFound(format!(
+                    "update volume failed: {}",
+                    caller.cannot_find("volume", id)
+                ))
             })?;
             let mut new = Volume::clone(old);
             if let Some(name) = &update.name {
@@ -181,7 +186,7 @@ impl Controller {
                     more.whole_gib()
                 )));
             }
-            let new = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
+            let new = with_state(old, state, now);
             let txn = Txn::new()
                 .replace(old, new.clone())
                 .replace(pool, with_allocated(pool, pool.allocated.plus(more)));
@@ -211,7 +216,7 @@ impl Controller {
             if state == old.state {
                 return Ok((Txn::new(), old.id));
             }
-            let new = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
+            let new = with_state(old, state, now);
             Ok((Txn::new().replace(old, new), old.id))
         });
         let id = wished.await?;
@@ -227,18 +232,21 @@ pub(crate) fn find<'a>(
     id: &str,
 ) -> Result<&'a Versioned<Volume>, Error> {
     let found = id.parse().ok().and_then(|id: VolumeId| view.get::<Volume>(id));
-    found
-        .filter(|volume| caller.sees(&volume.tenant))
-        .ok_or_else(|| Error::NotFound(format!("volume {id} not found: {}", unknown(caller, id))))
+    found.filter(|volume| caller.sees(&volume.tenant)).ok_or_else(|| {
+        Error::NotFound(format!("volume {id} not found: {}", caller.cannot_find("volume", id)))
+    })
 }
 
-/// The original's words for a volume that is not there.
-pub(crate) fn unknown(caller: &Caller, id: &str) -> String {
-    if caller.admin {
-        format!("specified volume({id}) can't find")
-    } else {
-        "Wrong resource uuid provided!".to_owned()
+/// The volume with another state, and the time written down for all of it that changed.
+pub(crate) fn with_state(old: &Volume, state: VolumeState, now: Timestamp) -> Volume {
+    let mut new = Volume { state, updated_at: Some(now), ..old.clone() };
+    for (host, held) in &mut new.state.attachments {
+        // One that was not there before has its time of creation.
+        if old.state.attachments.get(host).is_some_and(|before| before != held) {
+            Arc::make_mut(held).about.updated_at = Some(now);
+        }
     }
+    new
 }
 
 /// The pool with more or less of it promised.

@@ -7,8 +7,6 @@
 //! Must stay true: space returns to its pool in the transaction that removes the record, which
 //! happens only when the dock has said that nothing is left.
 
-use std::sync::Arc;
-
 use osds_dock_api::DockError;
 use osds_lifecycle::confirm::blame;
 use osds_lifecycle::{Confirmed, confirm, status, volume};
@@ -18,7 +16,7 @@ use tracing::{error, info, warn};
 
 use super::{Inner, Look};
 use crate::Error;
-use crate::volumes::with_allocated;
+use crate::volumes::{with_allocated, with_state};
 
 /// What came of a wish.
 enum Answer {
@@ -107,12 +105,7 @@ impl Inner {
             if state == old.state {
                 return Ok((Txn::new(), folded));
             }
-            let mut next = Volume { state, updated_at: Some(now), ..Volume::clone(old) };
-            for (host, held) in &mut next.state.attachments {
-                if old.state.attachments.get(host) != Some(held) {
-                    Arc::make_mut(held).about.updated_at = Some(now);
-                }
-            }
+            let next = with_state(old, state, now);
             tell(&old.state, &next.state);
             Ok((Txn::new().replace(old, next), folded))
         });
