@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let target = Target::start(&[listen.parse()?], Limits::default())?;
     target.export(&iqn, unit)?;
     for (initiator, access) in grants {
-        target.grant(&iqn, &initiator, access)?;
+        target.grant(&iqn, &initiator, access, None)?;
     }
     for portal in target.portals() {
         println!("iscsi://{portal}/{iqn}/1");

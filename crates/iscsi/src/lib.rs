@@ -10,7 +10,9 @@
 pub mod pdu;
 pub mod scsi;
 
+mod credentials;
 mod gate;
+mod grant;
 mod limits;
 mod login;
 mod name;
@@ -18,6 +20,8 @@ mod registry;
 mod session;
 mod target;
 
+pub use credentials::{Authentication, Credentials, InvalidCredentials, Proof, Secret};
+pub use grant::Grant;
 pub use limits::Limits;
 pub use name::{InvalidName, Name};
 pub use registry::{ExportFacts, SessionFacts, TargetError};

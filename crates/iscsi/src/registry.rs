@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::credentials::{Authentication, InvalidCredentials};
 use crate::gate::{Gate, Latch};
+use crate::grant::Grant;
 use crate::limits::Limits;
 use crate::login::Claim;
 use crate::login::status::Status;
@@ -39,6 +41,9 @@ pub enum TargetError {
     /// A name is malformed.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// The credentials cannot be used.
+    #[error(transparent)]
+    Credentials(#[from] InvalidCredentials),
     /// Nothing is exported under this name.
     #[error("no unit is exported as {0}")]
     NoSuchExport(Name),
@@ -54,6 +59,14 @@ pub enum TargetError {
         initiator: Name,
         /// What it has.
         present: Access,
+    },
+    /// The initiator has the access, or is just losing it, by other credentials; revoke it first.
+    #[error("{initiator} has access to {target} by other credentials; revoke it first")]
+    OtherCredentials {
+        /// The target.
+        target: Name,
+        /// The initiator.
+        initiator: Name,
     },
     /// Commands were still running at the deadline. Nothing was given back: ask again.
     #[error("{sessions} sessions are still draining; ask again")]
@@ -72,9 +85,11 @@ impl TargetError {
         match self {
             Self::StillDraining { .. } => true,
             Self::Name(_)
+            | Self::Credentials(_)
             | Self::NoSuchExport(_)
             | Self::OtherUnit(_)
             | Self::OtherAccess { .. }
+            | Self::OtherCredentials { .. }
             | Self::ShutDown => false,
         }
     }
@@ -86,7 +101,7 @@ pub struct ExportFacts {
     /// Target name.
     pub iqn: Name,
     /// Who may log in, and how.
-    pub grants: BTreeMap<Name, Access>,
+    pub grants: BTreeMap<Name, Grant>,
     /// Who is logged in.
     pub sessions: Vec<SessionFacts>,
 }
@@ -149,7 +164,7 @@ impl Connection {
 enum Role {
     LoggingIn,
     Discovery { initiator: Name },
-    Normal { initiator: Name, target: Name, isid: [u8; 6], tsih: u16, access: Access },
+    Normal { initiator: Name, target: Name, isid: [u8; 6], tsih: u16, grant: Grant },
 }
 
 impl Role {
@@ -180,7 +195,7 @@ struct Member {
 struct Export {
     unit: Arc<LogicalUnit>,
     tasks: Arc<TaskSet>,
-    grants: BTreeMap<Name, Access>,
+    grants: BTreeMap<Name, Grant>,
 }
 
 #[derive(Debug, Default)]
@@ -293,7 +308,7 @@ impl Registry {
             if connection.gate.is_closed() {
                 return Err(Status::SERVICE_UNAVAILABLE);
             }
-            let access = state.check(claim)?;
+            let grant = state.check(claim)?;
             let older = state.same_session(claim);
             if !older.is_empty() {
                 // The initiator starts its session anew: the old one ends first, completely.
@@ -310,15 +325,16 @@ impl Registry {
                 return Err(Status::OUT_OF_RESOURCES);
             }
             let tsih = state.fresh_tsih();
-            let (role, unit) = match (&claim.target, access) {
-                (Some(target), Some(access)) => {
+            let (role, unit) = match (&claim.target, grant) {
+                (Some(target), Some(grant)) => {
                     let export = state.exports.get(target).ok_or(Status::NOT_FOUND)?;
+                    let access = grant.access();
                     let role = Role::Normal {
                         initiator: claim.initiator.clone(),
                         target: target.clone(),
                         isid: claim.isid,
                         tsih,
-                        access,
+                        grant,
                     };
                     let nexus = export.unit.attach(claim.initiator.as_str(), claim.isid, access);
                     let unit = Arc::clone(&export.unit);
@@ -371,27 +387,41 @@ impl Registry {
     }
 
     /// Allows an initiator to log in; a second time is fine.
-    pub fn grant(&self, iqn: &str, initiator: &str, access: Access) -> Result<(), TargetError> {
+    pub fn grant(
+        &self,
+        iqn: &str,
+        initiator: &str,
+        access: Access,
+        authentication: Option<Authentication>,
+    ) -> Result<(), TargetError> {
         let (target, initiator) = (Name::new(iqn)?, Name::new(initiator)?);
+        if let Some(authentication) = &authentication {
+            authentication.check()?;
+        }
+        let wished = Grant::new(access, authentication);
         let mut state = self.lock();
         if state.stopped {
             return Err(TargetError::ShutDown);
         }
         // A session that a timed-out revoke left behind may still run a command under its old
-        // access; the new one must not begin beside it.
+        // grant; the new one must not begin beside it.
         let lingering = state.sessions(&target, Some(&initiator)).find_map(|m| match &m.role {
-            Role::Normal { access: old, .. } if *old != access => Some(*old),
+            Role::Normal { grant: old, .. } if *old != wished => Some(old.access()),
             Role::Normal { .. } | Role::LoggingIn | Role::Discovery { .. } => None,
         });
         let Some(export) = state.exports.get(&target) else {
             return Err(TargetError::NoSuchExport(target));
         };
-        let other = export.grants.get(&initiator).copied().filter(|present| *present != access);
-        if let Some(present) = other.or(lingering) {
-            return Err(TargetError::OtherAccess { target, initiator, present });
+        let other = export.grants.get(&initiator).filter(|present| **present != wished);
+        match other.map(Grant::access).or(lingering) {
+            Some(present) if present == access => {
+                return Err(TargetError::OtherCredentials { target, initiator });
+            }
+            Some(present) => return Err(TargetError::OtherAccess { target, initiator, present }),
+            None => {}
         }
         if let Some(export) = state.exports.get_mut(&target) {
-            export.grants.insert(initiator, access);
+            export.grants.insert(initiator, wished);
         }
         Ok(())
     }
@@ -446,12 +476,12 @@ impl Member {
     fn session_facts(&self) -> Option<SessionFacts> {
         match &self.role {
             Role::LoggingIn | Role::Discovery { .. } => None,
-            Role::Normal { initiator, isid, tsih, access, .. } => Some(SessionFacts {
+            Role::Normal { initiator, isid, tsih, grant, .. } => Some(SessionFacts {
                 initiator: initiator.clone(),
                 isid: *isid,
                 tsih: *tsih,
                 peer: self.connection.peer,
-                access: *access,
+                access: grant.access(),
                 draining: self.connection.gate.is_closed(),
             }),
         }
@@ -504,8 +534,8 @@ impl State {
         ExportFacts { iqn: iqn.clone(), grants: export.grants.clone(), sessions }
     }
 
-    /// The access a claim would get; none for discovery.
-    fn check(&self, claim: &Claim) -> Result<Option<Access>, Status> {
+    /// The grant a claim rests on; none for discovery.
+    fn check(&self, claim: &Claim) -> Result<Option<Grant>, Status> {
         if self.stopped {
             return Err(Status::SERVICE_UNAVAILABLE);
         }
@@ -515,7 +545,11 @@ impl State {
         // A target that is not granted answers exactly like one that is not there, so that a
         // stranger cannot find out which volumes exist.
         let export = self.exports.get(target).ok_or(Status::NOT_FOUND)?;
-        let access = export.grants.get(&claim.initiator).copied().ok_or(Status::NOT_FOUND)?;
+        let grant = export.grants.get(&claim.initiator).cloned().ok_or(Status::NOT_FOUND)?;
+        if grant.authentication().is_some() {
+            // Until login can prove something, nobody gets in by a grant that demands it.
+            return Err(Status::AUTHENTICATION_FAILURE);
+        }
         if claim.tsih != 0 {
             let joins = self.sessions(target, Some(&claim.initiator)).any(|member| {
                 matches!(&member.role, Role::Normal { isid, tsih, .. }
@@ -524,7 +558,7 @@ impl State {
             let status = if joins { Status::TOO_MANY_CONNECTIONS } else { Status::NO_SUCH_SESSION };
             return Err(status);
         }
-        Ok(Some(access))
+        Ok(Some(grant))
     }
 
     fn sessions<'a>(

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::credentials::Authentication;
 use crate::gate::Latch;
 use crate::limits::Limits;
 use crate::registry::{Connection, ExportFacts, Registry, TargetError};
@@ -77,9 +78,17 @@ impl Target {
         self.registry.unexport(iqn)
     }
 
-    /// Allows an initiator to log in with this access. With another access than it has: an error.
-    pub fn grant(&self, iqn: &str, initiator: &str, access: Access) -> Result<(), TargetError> {
-        self.registry.grant(iqn, initiator, access)
+    /// Allows an initiator to log in with this access once it has proved to be who it says. Without
+    /// `authentication` its name is believed. With another access or other credentials than it has:
+    /// an error.
+    pub fn grant(
+        &self,
+        iqn: &str,
+        initiator: &str,
+        access: Access,
+        authentication: Option<Authentication>,
+    ) -> Result<(), TargetError> {
+        self.registry.grant(iqn, initiator, access, authentication)
     }
 
     /// Takes a grant away. From the call on new logins are refused; when it has returned `Ok` the

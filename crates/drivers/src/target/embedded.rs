@@ -176,7 +176,7 @@ impl Inner {
         export.hosts.insert(host, grant.clone());
         for name in names {
             self.target
-                .grant(&self.iqn(volume), name, access(grant.mode))
+                .grant(&self.iqn(volume), name, access(grant.mode), None)
                 .map_err(failed(doing()))?;
         }
         Ok(())
@@ -227,10 +227,10 @@ impl Inner {
             let (mut initiators, mut is_served) = (Vec::new(), false);
             for initiator in &grant.initiators {
                 let Ok(name) = Name::new(&initiator.port_name) else { continue };
-                let granted = seen.grants.get(&name).copied();
+                let granted = seen.grants.get(&name);
                 is_served |= granted.is_some() || seen.sessions.iter().any(|s| s.initiator == name);
                 // Only the names that are let in like this: all else is seen to differ.
-                if granted == Some(access(grant.mode)) {
+                if granted.is_some_and(|granted| granted.is(access(grant.mode), None)) {
                     initiators.push(initiator.clone());
                 }
             }
@@ -343,9 +343,13 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(TargetError) -> DriverError {
     move |error| {
         let kind = match &error {
             TargetError::StillDraining { .. } | TargetError::ShutDown => FaultKind::Temporary,
-            TargetError::OtherAccess { .. } => FaultKind::InUse,
+            TargetError::OtherAccess { .. } | TargetError::OtherCredentials { .. } => {
+                FaultKind::InUse
+            }
             TargetError::NoSuchExport(_) => FaultKind::Gone,
-            TargetError::Name(_) | TargetError::OtherUnit(_) => FaultKind::Broken,
+            TargetError::Name(_) | TargetError::Credentials(_) | TargetError::OtherUnit(_) => {
+                FaultKind::Broken
+            }
         };
         DriverError::new(kind, doing).because(error)
     }

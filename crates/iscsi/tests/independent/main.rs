@@ -42,7 +42,7 @@ impl Served {
         let target = Target::start(&["127.0.0.1:0".parse().unwrap()], Limits::default()).unwrap();
         target.export(IQN, Arc::new(unit)).unwrap();
         for (initiator, access) in grants {
-            target.grant(IQN, initiator, *access).unwrap();
+            target.grant(IQN, initiator, *access, None).unwrap();
         }
         Self { target, _directory: directory }
     }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use osds_iscsi::pdu::{Digests, Request, frame, request};
 use osds_iscsi::scsi::Access;
-use osds_iscsi::{Limits, Target, TargetError};
+use osds_iscsi::{
+    Authentication, Credentials, InvalidCredentials, Limits, Name, Proof, Secret, Target,
+    TargetError,
+};
 
 use crate::initiator::{Error, Options, Session};
 use crate::scene::{ALICE, BOB, DISK, PATIENCE, Scene, eventually, refused, unit};
@@ -20,19 +23,19 @@ fn isid(n: u8) -> Options {
 fn orders_may_be_repeated() {
     let scene = Scene::new();
     scene.target.export(DISK, Arc::clone(&scene.unit)).unwrap();
-    scene.target.grant(DISK, ALICE, Access::ReadWrite).unwrap();
-    let other = scene.target.grant(DISK, ALICE, Access::ReadOnly);
+    scene.target.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
+    let other = scene.target.grant(DISK, ALICE, Access::ReadOnly, None);
     assert!(matches!(other, Err(TargetError::OtherAccess { present: Access::ReadWrite, .. })));
     let another_unit = scene.target.export(DISK, unit(&scene.medium, 2));
     assert!(matches!(another_unit, Err(TargetError::OtherUnit(_))));
-    let nowhere = scene.target.grant("iqn.x:nowhere", ALICE, Access::ReadOnly);
+    let nowhere = scene.target.grant("iqn.x:nowhere", ALICE, Access::ReadOnly, None);
     assert!(matches!(nowhere, Err(TargetError::NoSuchExport(_))));
     assert!(matches!(scene.target.revoke("nonsense", ALICE), Err(TargetError::Name(_))));
     for _ in 0..2 {
         scene.target.revoke(DISK, ALICE).unwrap();
         scene.target.revoke("iqn.x:nowhere", ALICE).unwrap();
     }
-    scene.target.grant(DISK, ALICE, Access::ReadOnly).unwrap();
+    scene.target.grant(DISK, ALICE, Access::ReadOnly, None).unwrap();
     assert!(scene.login(ALICE).unwrap().is_write_protected().unwrap());
     for _ in 0..2 {
         scene.target.unexport(DISK).unwrap();
@@ -42,13 +45,49 @@ fn orders_may_be_repeated() {
 }
 
 #[test]
+fn a_grant_is_its_access_and_its_credentials() {
+    let scene = Scene::new();
+    let credentials = |name: &str, secret: &str| Credentials {
+        name: name.into(),
+        secret: Secret::new(secret).unwrap(),
+    };
+    let demand = |secret: &str, target: Option<&str>| {
+        let initiator = credentials("alice", secret);
+        let target = target.map(|secret| credentials("disk", secret));
+        Some(Authentication { initiator, target })
+    };
+    let grant = |wish| scene.target.grant(DISK, ALICE, Access::ReadWrite, wish);
+    let fact = || scene.target.exports()[0].grants[&Name::new(ALICE).unwrap()].clone();
+    let other = |result| matches!(result, Err(TargetError::OtherCredentials { .. }));
+    assert_eq!(fact().proof(), Proof::None);
+    assert!(other(grant(demand("open sesame!", None))));
+    scene.target.revoke(DISK, ALICE).unwrap();
+    for _ in 0..2 {
+        grant(demand("open sesame!", None)).unwrap();
+    }
+    assert_eq!(fact().proof(), Proof::OneWay);
+    for wish in [None, demand("open sesame?", None), demand("open sesame!", Some("shut sesame!"))] {
+        assert!(!fact().is(Access::ReadWrite, wish.as_ref()));
+        assert!(other(grant(wish)));
+    }
+    assert!(fact().is(Access::ReadWrite, demand("open sesame!", None).as_ref()));
+    assert!(!fact().is(Access::ReadOnly, demand("open sesame!", None).as_ref()));
+    assert!(!format!("{:?}", scene.target).contains("sesame"));
+    scene.target.revoke(DISK, ALICE).unwrap();
+    let unsound = grant(demand("open sesame!", Some("open sesame!")));
+    assert!(matches!(unsound, Err(TargetError::Credentials(InvalidCredentials::SameSecret))));
+    grant(demand("open sesame!", Some("shut sesame!"))).unwrap();
+    assert_eq!(fact().proof(), Proof::Mutual);
+}
+
+#[test]
 fn facts_say_who_may_and_who_is() {
     let scene = Scene::new();
     let session = scene.login(BOB).unwrap();
     let facts = scene.target.exports();
     assert_eq!(facts.len(), 1);
     assert_eq!(facts[0].iqn.as_str(), DISK);
-    let grants: Vec<_> = facts[0].grants.iter().map(|(n, a)| (n.as_str(), *a)).collect();
+    let grants: Vec<_> = facts[0].grants.iter().map(|(n, g)| (n.as_str(), g.access())).collect();
     assert_eq!(grants, [(ALICE, Access::ReadWrite), (BOB, Access::ReadOnly)]);
     let fact = &facts[0].sessions[0];
     assert_eq!((fact.initiator.as_str(), fact.access), (BOB, Access::ReadOnly));
@@ -161,9 +200,9 @@ fn shutdown_ends_everything_and_frees_the_port() {
     assert_eq!(scene.unit.nexuses(), 0);
     let again = Target::start(&[scene.portal], Limits::default()).unwrap();
     again.export(DISK, Arc::clone(&scene.unit)).unwrap();
-    again.grant(DISK, ALICE, Access::ReadWrite).unwrap();
+    again.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
     assert!(Session::login(scene.portal, ALICE, DISK).is_ok());
-    let refused = scene.target.grant(DISK, ALICE, Access::ReadWrite);
+    let refused = scene.target.grant(DISK, ALICE, Access::ReadWrite, None);
     assert!(matches!(refused, Err(TargetError::ShutDown)));
     drop(waiting);
 }

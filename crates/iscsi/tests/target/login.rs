@@ -154,7 +154,7 @@ fn discovery_shows_what_is_granted_and_nothing_else() {
     let scene = Scene::new();
     let other = unit(&Arc::clone(&scene.medium), 2);
     scene.target.export(OTHER, other).unwrap();
-    scene.target.grant(OTHER, ALICE, Access::ReadWrite).unwrap();
+    scene.target.grant(OTHER, ALICE, Access::ReadWrite, None).unwrap();
     let address = format!("{},1", scene.portal);
     let entry = |name: &str| (name.to_owned(), address.clone());
     assert_eq!(discover(scene.portal, ALICE).unwrap(), [entry(DISK), entry(OTHER)]);
@@ -172,7 +172,7 @@ fn a_long_list_of_targets_comes_in_pieces() {
     for n in 0..200 {
         let iqn = format!("iqn.2026-01.org.example:{}{n:03}", "x".repeat(100));
         scene.target.export(&iqn, Arc::clone(&scene.unit)).unwrap();
-        scene.target.grant(&iqn, BOB, Access::ReadOnly).unwrap();
+        scene.target.grant(&iqn, BOB, Access::ReadOnly, None).unwrap();
     }
     assert_eq!(discover(scene.portal, BOB).unwrap().len(), 201);
     // With the smallest segments the list needs many rounds.

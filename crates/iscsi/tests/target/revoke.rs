@@ -61,7 +61,7 @@ fn no_write_lands_after_a_revoke_at_queue_depth_32() {
         assert_eq!(scene.medium.writes(), count);
         assert!(scene.medium.snapshot() == bytes);
         assert!(acknowledged <= count - before, "acknowledged but not written");
-        scene.target.grant(DISK, ALICE, Access::ReadWrite).unwrap();
+        scene.target.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
     }
 }
 
@@ -81,7 +81,7 @@ fn lands_afterwards(revoke: impl Fn(&Target) -> Result<(), TargetError>) -> bool
         assert_eq!(refused(scene.login(ALICE)), (2, 3));
         let facts = scene.target.exports();
         assert!(facts.iter().flat_map(|facts| &facts.sessions).all(|session| session.draining));
-        assert!(scene.target.grant(DISK, ALICE, Access::ReadOnly).is_err());
+        assert!(scene.target.grant(DISK, ALICE, Access::ReadOnly, None).is_err());
         scene.medium.release();
         released = true;
         eventually("drained", || scene.sessions() == 0);
@@ -149,7 +149,7 @@ fn revoking_one_host_leaves_the_other_alone() {
 fn logins_race_with_revokes_and_none_survives() {
     let scene = Arc::new(Scene::new());
     for _ in 0..50 {
-        scene.target.grant(DISK, ALICE, Access::ReadWrite).unwrap();
+        scene.target.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
         let racers: Vec<_> = (0..2)
             .map(|_| {
                 let scene = Arc::clone(&scene);

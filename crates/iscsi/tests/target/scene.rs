@@ -132,8 +132,8 @@ impl Scene {
         let unit = unit(&medium, 1);
         let target = Target::start(&["127.0.0.1:0".parse().unwrap()], limits).unwrap();
         target.export(DISK, Arc::clone(&unit)).unwrap();
-        target.grant(DISK, ALICE, Access::ReadWrite).unwrap();
-        target.grant(DISK, BOB, Access::ReadOnly).unwrap();
+        target.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
+        target.grant(DISK, BOB, Access::ReadOnly, None).unwrap();
         let portal = target.portals()[0];
         Self { target, medium, unit, portal }
     }

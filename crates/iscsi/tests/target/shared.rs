@@ -84,7 +84,7 @@ fn write(session: &mut Session) -> u8 {
 #[test]
 fn a_write_that_was_preempted_while_it_waited_never_lands() {
     let scene = Scene::new();
-    scene.target.grant(DISK, CAROL, Access::ReadWrite).unwrap();
+    scene.target.grant(DISK, CAROL, Access::ReadWrite, None).unwrap();
     let mut alice = scene.login_with(ALICE, &solicited()).unwrap();
     let mut carol = scene.login(CAROL).unwrap();
     assert_eq!(reserve_out(&mut alice, REGISTER, 0, 0, 0xa), 0);
@@ -105,7 +105,7 @@ fn a_write_that_was_preempted_while_it_waited_never_lands() {
 #[test]
 fn a_host_that_is_detached_leaves_no_reservation_behind() {
     let scene = Scene::new();
-    scene.target.grant(DISK, CAROL, Access::ReadWrite).unwrap();
+    scene.target.grant(DISK, CAROL, Access::ReadWrite, None).unwrap();
     let (mut alice, mut carol) = (scene.login(ALICE).unwrap(), scene.login(CAROL).unwrap());
     assert_eq!(reserve_out(&mut alice, REGISTER, 0, 0, 0xa), 0);
     assert_eq!(reserve_out(&mut carol, REGISTER, 0, 0, 0xc), 0);

@@ -47,7 +47,7 @@ pub fn serve(file: &Path) {
     let target = Target::start(&[SocketAddr::from(([127, 0, 0, 1], 0))], Limits::default());
     let target = target.expect("a target");
     target.export(TARGET, Arc::new(unit)).expect("an export");
-    target.grant(TARGET, INITIATOR, Access::ReadWrite).expect("a grant");
+    target.grant(TARGET, INITIATOR, Access::ReadWrite, None).expect("a grant");
     println!("{}", target.portals()[0]);
     std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input");
     target.shutdown().expect("an end");

@@ -49,7 +49,7 @@ async fn a_name_taken_away_or_changed_behind_our_back_is_seen_and_put_right() {
     let half = grant_to(AttachMode::ReadWrite, &["iqn.x:a2"]);
     assert_eq!(grant_of(&driver, A).await, Some(half));
 
-    target.grant(&iqn, "iqn.x:a1", Access::ReadOnly).unwrap();
+    target.grant(&iqn, "iqn.x:a1", Access::ReadOnly, None).unwrap();
     target.revoke(&iqn, "iqn.x:a2").unwrap();
     // Let in, though by no name as it was granted: somebody has to put it out first.
     let none = grant_to(AttachMode::ReadWrite, &[]);
