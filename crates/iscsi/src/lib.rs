@@ -19,6 +19,7 @@ mod name;
 mod registry;
 mod session;
 mod target;
+mod usage;
 
 pub use credentials::{Authentication, Credentials, InvalidCredentials, Proof, Secret};
 pub use grant::Grant;
@@ -26,3 +27,4 @@ pub use limits::Limits;
 pub use name::{InvalidName, Name};
 pub use registry::{ExportFacts, SessionFacts, TargetError};
 pub use target::Target;
+pub use usage::{BOUNDS, Errors, ExportUsage, Latency, LoginRefusals, TargetUsage, Usage};

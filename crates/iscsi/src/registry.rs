@@ -16,6 +16,8 @@
 //! A wait that reaches its deadline is reported as [`TargetError::StillDraining`], never as success; the
 //! grant stays away and asking again waits again. Reinstatement of a session uses the same path.
 
+mod accounts;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +33,9 @@ use crate::login::status::Status;
 use crate::name::{InvalidName, Name};
 use crate::scsi::{Access, LogicalUnit, Nexus};
 use crate::session::tasks::TaskSet;
+use crate::usage::{Counters, RefusalCounters};
+
+use accounts::Accounts;
 
 /// How long a fresh connection waits for the one whose place it takes. That one only has to wake up.
 const MAKING_ROOM: Duration = Duration::from_millis(250);
@@ -196,6 +201,7 @@ struct Export {
     unit: Arc<LogicalUnit>,
     tasks: Arc<TaskSet>,
     grants: BTreeMap<Name, Grant>,
+    accounts: Accounts,
 }
 
 #[derive(Debug, Default)]
@@ -205,6 +211,8 @@ struct State {
     next_id: u64,
     last_tsih: u16,
     stopped: bool,
+    /// Logins refused for anything that is not exported.
+    refusals: Arc<RefusalCounters>,
 }
 
 /// What an admitted session works with.
@@ -225,6 +233,8 @@ pub struct Attached {
     pub nexus: Nexus,
     /// Tasks of all sessions of the unit.
     pub tasks: Arc<TaskSet>,
+    /// What the sessions of our grant count in.
+    pub counters: Arc<Counters>,
 }
 
 impl Attached {
@@ -338,7 +348,10 @@ impl Registry {
                     };
                     let nexus = export.unit.attach(claim.initiator.as_str(), claim.isid, access);
                     let unit = Arc::clone(&export.unit);
-                    (role, Some(Attached { unit, nexus, tasks: Arc::clone(&export.tasks) }))
+                    let counters = export.accounts.of(&claim.initiator);
+                    counters.login();
+                    let tasks = Arc::clone(&export.tasks);
+                    (role, Some(Attached { unit, nexus, tasks, counters }))
                 }
                 (Some(_), None) => return Err(Status::NOT_FOUND),
                 (None, _) => (Role::Discovery { initiator: claim.initiator.clone() }, None),
@@ -368,7 +381,12 @@ impl Registry {
             Some(export) if Arc::ptr_eq(&export.unit, &unit) => Ok(()),
             Some(_) => Err(TargetError::OtherUnit(iqn)),
             None => {
-                let export = Export { unit, tasks: Arc::default(), grants: BTreeMap::new() };
+                let export = Export {
+                    unit,
+                    tasks: Arc::default(),
+                    grants: BTreeMap::new(),
+                    accounts: Accounts::default(),
+                };
                 state.exports.insert(iqn, export);
                 Ok(())
             }
@@ -421,6 +439,7 @@ impl Registry {
             None => {}
         }
         if let Some(export) = state.exports.get_mut(&target) {
+            export.accounts.open(&initiator);
             export.grants.insert(initiator, wished);
         }
         Ok(())
@@ -433,6 +452,7 @@ impl Registry {
             let mut state = self.lock();
             let unit = state.exports.get_mut(&target).map(|export| {
                 export.grants.remove(&initiator);
+                export.accounts.close(&initiator);
                 Arc::clone(&export.unit)
             });
             (unit, state.end_sessions(&target, Some(&initiator)))

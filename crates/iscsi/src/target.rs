@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::registry::{Connection, ExportFacts, Registry, TargetError};
 use crate::scsi::{Access, LogicalUnit};
 use crate::session;
+use crate::usage::{ExportUsage, TargetUsage};
 
 /// A running iSCSI target.
 #[derive(Debug)]
@@ -106,6 +107,16 @@ impl Target {
     /// The same for one target name; `None` when nothing is exported under it.
     pub fn export_of(&self, iqn: &str) -> Option<ExportFacts> {
         self.registry.export_of(iqn)
+    }
+
+    /// What was done with everything that is exported. Cheap: holds up no command and no login.
+    pub fn usage(&self) -> TargetUsage {
+        self.registry.usage()
+    }
+
+    /// The same for one target name; `None` when nothing is exported under it.
+    pub fn usage_of(&self, iqn: &str) -> Option<ExportUsage> {
+        self.registry.usage_of(iqn)
     }
 
     /// Ends every connection and stops listening; a second time is fine.

@@ -99,6 +99,8 @@ pub struct Login {
     stage: u8,
     pieces: text::Joined,
     claim: Option<Claim>,
+    /// The target of the claim, also of one that was refused.
+    asked_for: Option<Name>,
     negotiation: Option<Negotiation>,
     method_chosen: bool,
     declared_segment: bool,
@@ -116,6 +118,7 @@ impl Login {
             stage: SECURITY,
             pieces: text::Joined::default(),
             claim: None,
+            asked_for: None,
             negotiation: None,
             method_chosen: false,
             declared_segment: false,
@@ -137,6 +140,11 @@ impl Login {
             Ok(step) => step,
             Err(status) => Step::Refuse(self.refusal(request, status)),
         }
+    }
+
+    /// The target that was asked for, once it is known to be one.
+    pub fn target(&self) -> Option<&Name> {
+        self.asked_for.as_ref()
     }
 
     /// The refusal of something that was not even a login request.
@@ -272,6 +280,7 @@ impl Login {
         };
         let claim =
             Claim { initiator, isid: request.isid, tsih: request.tsih, cid: request.cid, target };
+        self.asked_for.clone_from(&claim.target);
         check(&claim)?;
         self.negotiation = Some(Negotiation::new(&self.limits, claim.target.is_none()));
         self.claim = Some(claim);

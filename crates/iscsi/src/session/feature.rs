@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::End;
 use super::sequence::{Order, Sequence};
@@ -51,6 +52,8 @@ pub struct Session<'a> {
     next_tag: u32,
     rejects: u32,
     scratch: Vec<u8>,
+    /// When the last bytes came: what a command's latency counts from.
+    received: Instant,
 }
 
 /// How the execution of a command ended.
@@ -67,6 +70,7 @@ enum Ran {
 fn run(
     gate: &Gate,
     attached: &Attached,
+    received: Instant,
     command: &ScsiCommand,
     data_out: &[u8],
     began: Option<u64>,
@@ -82,11 +86,14 @@ fn run(
                 Some(epoch) => tasks.execute(epoch.wrapping_sub(aborts)),
                 None => Some(tasks.execute_new()),
             };
-            if executing.is_none() {
-                return Ran::Aborted;
-            }
-            let command = Command { cdb, data_out };
-            Ran::Done(attached.unit.execute_begun(&attached.nexus, aborts, command, data_in))
+            let before = data_in.len();
+            let completion = executing.as_ref().map_or(ABORTED, |_| {
+                let command = Command { cdb, data_out };
+                attached.unit.execute_begun(&attached.nexus, aborts, command, data_in)
+            });
+            let gave = data_in.len() - before;
+            attached.counters.command(received, cdb, data_out.len(), gave, &completion);
+            if executing.is_some() { Ran::Done(completion) } else { Ran::Aborted }
         }
         0 => Ran::Done(scsi::execute_well_known(cdb, &[UNIT_LUN], data_in)),
         _ => Ran::Done(scsi::execute_absent(cdb, data_in)),
@@ -118,7 +125,13 @@ impl<'a> Session<'a> {
             next_tag: 0,
             rejects: 0,
             scratch: Vec::new(),
+            received: Instant::now(),
         })
+    }
+
+    /// Bytes have come; the commands in them count their time from here.
+    pub fn received(&mut self, now: Instant) {
+        self.received = now;
     }
 
     /// The bounds in force.
@@ -341,7 +354,8 @@ impl<'a> Session<'a> {
     ) -> Result<(), End> {
         let Some(attached) = &self.attached else { return Ok(()) };
         self.scratch.clear();
-        let ran = run(self.gate, attached, command, data_out, began, &mut self.scratch);
+        let ran =
+            run(self.gate, attached, self.received, command, data_out, began, &mut self.scratch);
         let completion = finished(ran)?;
         let wanted = scsi::data_out_length(&command.cdb).unwrap_or(0);
         self.respond(command, completion, Moved::Out(wanted), r2t_sn);
@@ -357,10 +371,10 @@ impl<'a> Session<'a> {
             return self.read_large(command, expected);
         }
         let sequence = &mut self.sequence;
-        let gate = self.gate;
+        let (gate, received) = (self.gate, self.received);
         let mut read = 0;
         let ran = self.outbox.push_in_place(
-            |data_in| run(gate, attached, command, &[], None, data_in),
+            |data_in| run(gate, attached, received, command, &[], None, data_in),
             |ran, len| {
                 read = len;
                 let keep = len.min(expected);
@@ -390,7 +404,7 @@ impl<'a> Session<'a> {
     fn read_large(&mut self, command: &ScsiCommand, expected: usize) -> Result<(), End> {
         let Some(attached) = &self.attached else { return Ok(()) };
         self.scratch.clear();
-        let ran = run(self.gate, attached, command, &[], None, &mut self.scratch);
+        let ran = run(self.gate, attached, self.received, command, &[], None, &mut self.scratch);
         let completion = finished(ran)?;
         let read = self.scratch.len();
         let keep = read.min(expected);
@@ -472,6 +486,9 @@ enum Moved {
     Nothing,
 }
 
+/// How a task ends that was voided before it began.
+const ABORTED: Completion = Completion { status: Status::TaskAborted, sense: None };
+
 /// What cannot be served whatever the unit says: both directions at once, a CDB beyond 16 bytes,
 /// data on a command that writes nothing, a unit that is not there.
 fn refusal(command: &ScsiCommand, frame: &Frame<'_>) -> Option<Completion> {
@@ -496,7 +513,7 @@ fn refusal(command: &ScsiCommand, frame: &Frame<'_>) -> Option<Completion> {
 fn finished(ran: Ran) -> Result<Completion, End> {
     match ran {
         Ran::Done(completion) => Ok(completion),
-        Ran::Aborted => Ok(Completion { status: Status::TaskAborted, sense: None }),
+        Ran::Aborted => Ok(ABORTED),
         Ran::Revoked => Err(End::Revoked),
     }
 }

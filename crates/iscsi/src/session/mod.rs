@@ -140,7 +140,7 @@ fn log_in(
         };
         let Ok(Request::Login(request)) = Request::decode(&frame.header) else {
             let refusal = login.refuse_other(frame.header.itt());
-            return Err(refuse(outbox, refusal));
+            return Err(refuse(registry, &login, outbox, refusal));
         };
         let len = frame.len;
         let step = login.step(&request, frame.data, |claim| registry.check(claim));
@@ -150,7 +150,7 @@ fn log_in(
                 outbox.push(&Response::Login(response), &text);
                 outbox.flush()?;
             }
-            Step::Refuse(response) => return Err(refuse(outbox, response)),
+            Step::Refuse(response) => return Err(refuse(registry, &login, outbox, response)),
             Step::Ready(mut ready) => match registry.admit(connection, &ready.claim, deadline) {
                 Ok(admitted) => {
                     ready.response.tsih = admitted.tsih;
@@ -158,13 +158,21 @@ fn log_in(
                     outbox.flush()?;
                     return Ok((ready, admitted));
                 }
-                Err(status) => return Err(refuse(outbox, ready.refusal(status))),
+                Err(status) => {
+                    return Err(refuse(registry, &login, outbox, ready.refusal(status)));
+                }
             },
         }
     }
 }
 
-fn refuse(outbox: &mut Outbox<'_>, response: crate::pdu::response::LoginResponse) -> End {
+fn refuse(
+    registry: &Registry,
+    login: &Login,
+    outbox: &mut Outbox<'_>,
+    response: crate::pdu::response::LoginResponse,
+) -> End {
+    registry.count_refusal(login.target(), response.class, response.detail);
     outbox.push(&Response::Login(response), &[]);
     End::Refused(response.class, response.detail)
 }
@@ -207,6 +215,7 @@ fn serve_session(
         }
         // Silence, or bytes: only a whole PDU counts as having come in time.
         let now = Instant::now();
+        session.received(now);
         match pinged {
             Some(since) if now.duration_since(since) >= patience => {
                 if received == Received::Nothing || !session.has_whole(inbox) {

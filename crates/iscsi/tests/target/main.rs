@@ -15,3 +15,4 @@ mod revoke;
 mod scene;
 mod shared;
 mod tasks;
+mod usage;
