@@ -10,6 +10,7 @@ mod finding;
 mod layers;
 mod packages;
 mod picture;
+mod soak;
 mod source;
 mod tidy;
 mod workspace;
@@ -50,6 +51,15 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Run a test that is about chance for many rounds.
+    Soak {
+        /// Which.
+        #[arg(value_enum)]
+        which: soak::Soak,
+        /// How many rounds.
+        #[arg(long, default_value_t = 1000)]
+        rounds: u32,
+    },
     /// Run the demo and draw what it printed, for the README.
     Picture,
 }
@@ -85,6 +95,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Packages => packages::run()?,
         Command::Bench { which, quick } => return bench(*which, *quick),
+        Command::Soak { which, rounds } => return soak::run(*which, *rounds),
         Command::Picture => picture::run()?,
     }
     Ok(ExitCode::SUCCESS)

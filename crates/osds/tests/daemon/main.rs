@@ -13,3 +13,4 @@ mod freeze;
 mod initiators;
 mod osdsctl;
 mod restart;
+mod stopped;
