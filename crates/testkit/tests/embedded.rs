@@ -97,6 +97,7 @@ fn refused(error: Error) -> Refused {
         Error::LoginRefused { class: 2, .. } | Error::ConnectionLost(_) => Refused::Out,
         Error::CheckCondition { .. } => Refused::Command,
         other @ (Error::LoginRefused { .. }
+        | Error::Impostor
         | Error::Status(_)
         | Error::Rejected(_)
         | Error::Protocol(_)) => panic!("neither done nor refused: {other}"),

@@ -2,17 +2,20 @@
 //!
 //! One login request in, one [`Step`] out. Who asks for what (the [`Claim`]) is fixed by the first
 //! request and can never change afterwards. There is exactly one place where a login may pass into
-//! the full feature phase, `conclude`, whatever stage the initiator started in; it only yields
-//! [`Step::Ready`], and the caller must have the claim admitted by the registry before the answer
-//! goes out. So no order of stages leads around the access check.
-//!
-//! Room for the next step: the security stage offers AuthMethod=None only. A method that proves the
-//! name adds its rounds in `security`, and sets a flag that `conclude` insists on.
+//! the full feature phase, `conclude`, whatever stage the initiator started in; it insists on what
+//! the grant demands being proved, and only yields [`Step::Ready`]: the caller must have the claim
+//! and the proof admitted by the registry before the answer goes out. So no order of stages leads
+//! around the access check. A login that was refused once stays so.
 
+pub mod chap;
 pub mod keys;
+mod security;
 pub mod status;
 
+use self::chap::{Proven, Random};
 use self::keys::{Answer, Negotiation, Parameters};
+pub use self::security::Demand;
+use self::security::{Progress, Security};
 use self::status::Status;
 use crate::limits::Limits;
 use crate::name::Name;
@@ -69,6 +72,8 @@ pub enum Step {
 pub struct Ready {
     /// Who asks for what.
     pub claim: Claim,
+    /// What it has proved.
+    pub proven: Option<Proven>,
     /// What was negotiated.
     pub parameters: Parameters,
     /// The final answer; its TSIH is still to be filled in.
@@ -95,14 +100,16 @@ impl Ready {
 #[derive(Debug)]
 pub struct Login {
     limits: Limits,
+    random: Random,
     first: Option<request::Login>,
+    refused: bool,
     stage: u8,
     pieces: text::Joined,
     claim: Option<Claim>,
     /// The target of the claim, also of one that was refused.
     asked_for: Option<Name>,
+    security: Option<Security>,
     negotiation: Option<Negotiation>,
-    method_chosen: bool,
     declared_segment: bool,
     declared_group: bool,
     stat_sn: u32,
@@ -111,16 +118,18 @@ pub struct Login {
 
 impl Login {
     /// Waits for the first request.
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &Limits, random: Random) -> Self {
         Self {
             limits: limits.clone(),
+            random,
             first: None,
+            refused: false,
             stage: SECURITY,
             pieces: text::Joined::default(),
             claim: None,
             asked_for: None,
+            security: None,
             negotiation: None,
-            method_chosen: false,
             declared_segment: false,
             declared_group: false,
             stat_sn: 0,
@@ -128,17 +137,20 @@ impl Login {
         }
     }
 
-    /// Takes one request. `check` says early whether the claim has a chance; what counts is the
-    /// admission that [`Step::Ready`] demands.
+    /// Takes one request. `check` says early what the claim must prove, or that it has no chance;
+    /// what counts is the admission that [`Step::Ready`] demands.
     pub fn step(
         &mut self,
         request: &request::Login,
         data: &[u8],
-        check: impl Fn(&Claim) -> Result<(), Status>,
+        check: impl Fn(&Claim) -> Result<Demand, Status>,
     ) -> Step {
         match self.advance(request, data, check) {
             Ok(step) => step,
-            Err(status) => Step::Refuse(self.refusal(request, status)),
+            Err(status) => {
+                self.refused = true;
+                Step::Refuse(self.refusal(request, status))
+            }
         }
     }
 
@@ -170,7 +182,7 @@ impl Login {
         &mut self,
         request: &request::Login,
         data: &[u8],
-        check: impl Fn(&Claim) -> Result<(), Status>,
+        check: impl Fn(&Claim) -> Result<Demand, Status>,
     ) -> Result<Step, Status> {
         self.check_header(request)?;
         self.pieces.add(data, MAX_TEXT).map_err(|_| Status::INITIATOR_ERROR)?;
@@ -184,19 +196,59 @@ impl Login {
         }
         self.fix_claim(request, &pairs, check)?;
         let mut answer = Vec::new();
-        for (key, value) in &pairs {
-            self.answer_key(key, value, &mut answer)?;
-        }
+        let transit = match self.stage {
+            SECURITY => self.secure(request, &pairs, &mut answer)?,
+            _ => {
+                self.negotiate(&pairs, &mut answer)?;
+                request.transit
+            }
+        };
         self.declare(&mut answer);
-        if !request.transit {
-            return Ok(Step::Answer(self.response(request, false), answer));
+        let response = self.response(request, transit);
+        if !transit {
+            return Ok(Step::Answer(response, answer));
         }
-        let response = self.response(request, true);
         if request.next == FULL_FEATURE {
             return self.conclude(request, response, answer);
         }
         self.stage = request.next;
         Ok(Step::Answer(response, answer))
+    }
+
+    /// One request of the security stage; may the login leave it?
+    fn secure(
+        &mut self,
+        request: &request::Login,
+        pairs: &text::Pairs,
+        answer: &mut Vec<u8>,
+    ) -> Result<bool, Status> {
+        let security = self.security.as_mut().ok_or(Status::MISSING_PARAMETER)?;
+        let progress = security.answer(pairs, answer)?;
+        match (request.transit, security.is_satisfied(), progress) {
+            (true, false, Progress::Made) => Ok(false),
+            // It asks to go on with nothing proved and nothing under way.
+            (true, false, Progress::None) => Err(Status::AUTHENTICATION_FAILURE),
+            (transit, _, _) => Ok(transit),
+        }
+    }
+
+    /// One request of the operational stage.
+    fn negotiate(&mut self, pairs: &text::Pairs, answer: &mut Vec<u8>) -> Result<(), Status> {
+        // Who has something to prove has no business here before that is done.
+        if !self.security.as_ref().is_some_and(Security::is_satisfied) {
+            return Err(Status::AUTHENTICATION_FAILURE);
+        }
+        let negotiation = self.negotiation.as_mut().ok_or(Status::MISSING_PARAMETER)?;
+        for (key, value) in pairs {
+            if matches!(key.as_str(), "InitiatorName" | "TargetName" | "SessionType") {
+                continue;
+            }
+            match negotiation.answer(key, value)? {
+                Answer::Silent => {}
+                Answer::Value(text) => text::push(answer, key, &text),
+            }
+        }
+        Ok(())
     }
 
     /// The one door to the full feature phase.
@@ -207,16 +259,19 @@ impl Login {
         text: Vec<u8>,
     ) -> Result<Step, Status> {
         let claim = self.claim.clone().ok_or(Status::MISSING_PARAMETER)?;
-        // Skipping the security stage means AuthMethod=None, which is what we ask for today.
+        // Skipping the security stage means AuthMethod=None: enough where nothing is to be proved.
+        let security = self.security.as_ref().filter(|security| security.is_satisfied());
+        let proven = security.ok_or(Status::AUTHENTICATION_FAILURE)?.proven().cloned();
         let parameters =
             self.negotiation.as_ref().map_or_else(Parameters::default, Negotiation::parameters);
-        Ok(Step::Ready(Ready { claim, parameters, response, text, first_cmd_sn: request.cmd_sn }))
+        let first_cmd_sn = request.cmd_sn;
+        Ok(Step::Ready(Ready { claim, proven, parameters, response, text, first_cmd_sn }))
     }
 
     /// Everything that must be true of a login header before its text is looked at.
     fn check_header(&mut self, request: &request::Login) -> Result<(), Status> {
         self.rounds += 1;
-        if self.rounds > MAX_ROUNDS {
+        if self.refused || self.rounds > MAX_ROUNDS {
             return Err(Status::INITIATOR_ERROR);
         }
         if request.version_min > 0 {
@@ -256,7 +311,7 @@ impl Login {
         &mut self,
         request: &request::Login,
         pairs: &text::Pairs,
-        check: impl Fn(&Claim) -> Result<(), Status>,
+        check: impl Fn(&Claim) -> Result<Demand, Status>,
     ) -> Result<(), Status> {
         let find = |key: &str| pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
         let name = |text: &str| Name::new(text).map_err(|_| Status::INITIATOR_ERROR);
@@ -281,44 +336,10 @@ impl Login {
         let claim =
             Claim { initiator, isid: request.isid, tsih: request.tsih, cid: request.cid, target };
         self.asked_for.clone_from(&claim.target);
-        check(&claim)?;
+        let demand = check(&claim)?;
+        self.security = Some(Security::new(demand, self.random));
         self.negotiation = Some(Negotiation::new(&self.limits, claim.target.is_none()));
         self.claim = Some(claim);
-        Ok(())
-    }
-
-    fn answer_key(&mut self, key: &str, value: &str, answer: &mut Vec<u8>) -> Result<(), Status> {
-        if matches!(key, "InitiatorName" | "TargetName" | "SessionType") {
-            return Ok(());
-        }
-        if self.stage == SECURITY {
-            return self.security(key, value, answer);
-        }
-        let negotiation = self.negotiation.as_mut().ok_or(Status::MISSING_PARAMETER)?;
-        match negotiation.answer(key, value)? {
-            Answer::Silent => {}
-            Answer::Value(text) => text::push(answer, key, &text),
-        }
-        Ok(())
-    }
-
-    /// Keys of the security stage.
-    fn security(&mut self, key: &str, value: &str, answer: &mut Vec<u8>) -> Result<(), Status> {
-        match key {
-            "AuthMethod" => {
-                if self.method_chosen {
-                    return Err(Status::INITIATOR_ERROR);
-                }
-                if !value.split(',').any(|method| method == "None") {
-                    return Err(Status::AUTHENTICATION_FAILURE);
-                }
-                self.method_chosen = true;
-                text::push(answer, key, "None");
-            }
-            "InitiatorAlias" => {}
-            // Operational keys have their own stage; a method's keys need the method.
-            _ => text::push(answer, key, "Reject"),
-        }
         Ok(())
     }
 
@@ -369,182 +390,4 @@ impl Login {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn request(current: u8, next: Option<u8>) -> request::Login {
-        request::Login {
-            transit: next.is_some(),
-            continues: false,
-            current,
-            next: next.unwrap_or(0),
-            version_max: 0,
-            version_min: 0,
-            isid: [1, 2, 3, 4, 5, 6],
-            tsih: 0,
-            itt: 7,
-            cid: 0,
-            cmd_sn: 100,
-            exp_stat_sn: 0,
-        }
-    }
-
-    fn words(pairs: &[(&str, &str)]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (key, value) in pairs {
-            text::push(&mut out, key, value);
-        }
-        out
-    }
-
-    const NAMES: [(&str, &str); 2] = [("InitiatorName", "iqn.x:a"), ("TargetName", "iqn.x:disk")];
-
-    fn login() -> Login {
-        Login::new(&Limits::default())
-    }
-
-    fn refused(step: Step) -> (u8, u8) {
-        match step {
-            Step::Refuse(r) => (r.class, r.detail),
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn security_then_operational_then_full_feature() {
-        let mut l = login();
-        let mut first = NAMES.to_vec();
-        first.push(("AuthMethod", "CHAP,None"));
-        let Step::Answer(r, t) = l.step(&request(0, Some(1)), &words(&first), |_| Ok(())) else {
-            panic!()
-        };
-        assert!(r.transit && r.next == 1);
-        assert_eq!(t, b"AuthMethod=None\0TargetPortalGroupTag=1\0");
-        let step = l.step(&request(1, Some(3)), &words(&[("ImmediateData", "No")]), |_| Ok(()));
-        let Step::Ready(ready) = step else { panic!("{step:?}") };
-        assert_eq!(ready.text, b"ImmediateData=No\0MaxRecvDataSegmentLength=262144\0");
-        assert_eq!(ready.response.counters.stat_sn, 1);
-        assert_eq!(ready.first_cmd_sn, 100);
-        assert_eq!(ready.claim.target, Some(Name::new("iqn.x:disk").unwrap()));
-    }
-
-    // The hole this guards against: a login that starts late and is never asked who it is.
-    #[test]
-    fn every_way_into_the_full_feature_phase_asks_for_access() {
-        for (current, next) in [(0, None), (0, Some(1)), (0, Some(3)), (1, None), (1, Some(3))] {
-            let mut l = login();
-            let step = l.step(&request(current, next), &words(&NAMES), |_| Err(Status::NOT_FOUND));
-            assert_eq!(refused(step), (2, 3), "{current} {next:?}");
-        }
-    }
-
-    #[test]
-    fn no_names_no_entry() {
-        for (current, next) in [(0, Some(1)), (0, Some(3)), (1, Some(3))] {
-            let step = login().step(&request(current, next), b"", |_| Ok(()));
-            assert_eq!(refused(step), (2, 7));
-            let only = words(&NAMES[..1]);
-            let step = login().step(&request(current, next), &only, |_| Ok(()));
-            assert_eq!(refused(step), (2, 7));
-        }
-    }
-
-    #[test]
-    fn names_may_be_repeated_but_not_changed() {
-        for (key, value, good) in [
-            ("InitiatorName", "IQN.X:A", true),
-            ("InitiatorName", "iqn.x:b", false),
-            ("TargetName", "iqn.x:other", false),
-            ("SessionType", "Discovery", false),
-            ("SessionType", "Normal", true),
-        ] {
-            let mut l = login();
-            l.step(&request(0, Some(1)), &words(&NAMES), |_| Ok(()));
-            let step = l.step(&request(1, Some(3)), &words(&[(key, value)]), |_| Ok(()));
-            assert_eq!(matches!(step, Step::Ready(_)), good, "{key}={value}");
-        }
-    }
-
-    #[test]
-    fn header_rules() {
-        let cases: [(request::Login, (u8, u8)); 7] = [
-            (request::Login { version_min: 1, ..request(0, Some(1)) }, (2, 5)),
-            (request(2, None), (2, 0)),
-            (request(3, None), (2, 0)),
-            (request(0, Some(2)), (2, 0)),
-            (request(1, Some(1)), (2, 0)),
-            (request(1, Some(0)), (2, 0)),
-            (request::Login { continues: true, ..request(0, Some(1)) }, (2, 0)),
-        ];
-        for (header, status) in cases {
-            assert_eq!(refused(login().step(&header, &words(&NAMES), |_| Ok(()))), status);
-        }
-        for change in [
-            request::Login { isid: [0; 6], ..request(1, Some(3)) },
-            request::Login { itt: 8, ..request(1, Some(3)) },
-            request::Login { cid: 1, ..request(1, Some(3)) },
-            request::Login { tsih: 1, ..request(1, Some(3)) },
-            request(0, Some(3)),
-        ] {
-            let mut l = login();
-            l.step(&request(0, Some(1)), &words(&NAMES), |_| Ok(()));
-            assert_eq!(refused(l.step(&change, b"", |_| Ok(()))), (2, 0), "{change:?}");
-        }
-    }
-
-    #[test]
-    fn a_text_in_pieces_is_joined() {
-        let mut l = login();
-        let whole = words(&NAMES);
-        let piece = request::Login { continues: true, ..request(1, None) };
-        let step = l.step(&piece, &whole[..9], |_| panic!("too early"));
-        assert!(matches!(step, Step::Answer(r, t) if !r.transit && t.is_empty()));
-        assert!(matches!(l.step(&request(1, Some(3)), &whole[9..], |_| Ok(())), Step::Ready(_)));
-    }
-
-    #[test]
-    fn a_text_without_end_is_refused() {
-        let mut l = login();
-        let piece = request::Login { continues: true, ..request(1, None) };
-        l.step(&piece, &[b'a'; 8192], |_| Ok(()));
-        l.step(&piece, &[b'a'; 8192], |_| Ok(()));
-        assert_eq!(refused(l.step(&piece, b"a", |_| Ok(()))), (2, 0));
-    }
-
-    #[test]
-    fn a_method_we_cannot_do_is_an_authentication_failure() {
-        let mut first = NAMES.to_vec();
-        first.push(("AuthMethod", "CHAP"));
-        assert_eq!(refused(login().step(&request(0, Some(1)), &words(&first), |_| Ok(()))), (2, 1));
-    }
-
-    #[test]
-    fn session_types() {
-        let text = words(&[("InitiatorName", "iqn.x:a"), ("SessionType", "Other")]);
-        assert_eq!(refused(login().step(&request(0, Some(1)), &text, |_| Ok(()))), (2, 9));
-        let text = words(&[("InitiatorName", "iqn.x:a"), ("SessionType", "Discovery")]);
-        let step = login().step(&request(0, Some(3)), &text, |_| Ok(()));
-        assert!(matches!(step, Step::Ready(r) if r.claim.target.is_none()));
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_requests_never_panic_and_never_pass_unchecked(
-            rounds in proptest::collection::vec(
-                (any::<[u8; 24]>(), proptest::collection::vec(any::<u8>(), 0..40), any::<bool>()), 1..6),
-        ) {
-            let mut l = login();
-            for (bytes, noise, named) in rounds {
-                let mut header = crate::pdu::Header([0; 48]);
-                header.0[..24].copy_from_slice(&bytes);
-                header.0[0] = 0x43;
-                header.0[3] = 0;
-                let Ok(crate::pdu::Request::Login(r)) = crate::pdu::Request::decode(&header) else { panic!() };
-                let data = if named { words(&NAMES) } else { noise };
-                let step = l.step(&r, &data, |_| Err(Status::NOT_FOUND));
-                prop_assert!(!matches!(step, Step::Ready(_)));
-            }
-        }
-    }
-}
+mod tests;

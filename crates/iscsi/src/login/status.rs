@@ -34,6 +34,8 @@ impl Status {
     pub const NO_SUCH_SESSION: Self = Self::new(2, 0x0a);
     /// Something else than a login request came during login.
     pub const INVALID_DURING_LOGIN: Self = Self::new(2, 0x0b);
+    /// The target has a fault of its own.
+    pub const TARGET_ERROR: Self = Self::new(3, 0x00);
     /// The target is going away.
     pub const SERVICE_UNAVAILABLE: Self = Self::new(3, 0x01);
     /// No room for another session.

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Registry, Role, State};
+use super::Registry;
+use super::state::{Role, State};
 use crate::login::status::Status;
 use crate::name::Name;
 use crate::usage::{Counters, ExportUsage, RefusalCounters, TargetUsage, Usage};

@@ -121,7 +121,7 @@ fn log_in(
 ) -> Result<(Ready, Admitted), End> {
     let limits = registry.limits();
     let deadline = Instant::now() + limits.login_timeout;
-    let mut login = Login::new(limits);
+    let mut login = Login::new(limits, random);
     loop {
         let frame = loop {
             match inbox.next(Digests::default())? {
@@ -151,19 +151,27 @@ fn log_in(
                 outbox.flush()?;
             }
             Step::Refuse(response) => return Err(refuse(registry, &login, outbox, response)),
-            Step::Ready(mut ready) => match registry.admit(connection, &ready.claim, deadline) {
-                Ok(admitted) => {
-                    ready.response.tsih = admitted.tsih;
-                    outbox.push(&Response::Login(ready.response), &ready.text);
-                    outbox.flush()?;
-                    return Ok((ready, admitted));
+            Step::Ready(mut ready) => {
+                let proven = ready.proven.as_ref();
+                match registry.admit(connection, &ready.claim, proven, deadline) {
+                    Ok(admitted) => {
+                        ready.response.tsih = admitted.tsih;
+                        outbox.push(&Response::Login(ready.response), &ready.text);
+                        outbox.flush()?;
+                        return Ok((ready, admitted));
+                    }
+                    Err(status) => {
+                        return Err(refuse(registry, &login, outbox, ready.refusal(status)));
+                    }
                 }
-                Err(status) => {
-                    return Err(refuse(registry, &login, outbox, ready.refusal(status)));
-                }
-            },
+            }
         }
     }
+}
+
+/// Bytes nobody could foresee, from the system.
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    getrandom::fill(bytes).map_err(io::Error::other)
 }
 
 fn refuse(

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
-use osds_iscsi::{Limits, Target};
+use osds_iscsi::{Authentication, Credentials, Limits, Secret, Target};
 
 const IQN: &str = "iqn.2026-01.org.example:disk";
 const ALICE: &str = "iqn.x:alice";
@@ -106,6 +106,70 @@ fn libiscsi_discovers_and_reads_the_facts() {
     assert!(!good && said.contains("Target not found"), "{said}");
     let (good, said) = run("iscsi-readcapacity16", &["-i", BOB, &served.url()]);
     assert!(good && said.contains("Total size:67108864"), "{said}");
+}
+
+#[test]
+fn libiscsi_proves_itself_one_way_and_both_ways() {
+    if !tools(&["iscsi-inq", "iscsi-ls", "qemu-io"]) {
+        return;
+    }
+    let served = Served::new(&[]);
+    let credentials = |name: &str, secret: &str| Credentials {
+        name: name.into(),
+        secret: Secret::new(secret).unwrap(),
+    };
+    let alice = Authentication {
+        initiator: credentials("alice", "alices-secret"),
+        target: Some(credentials("disk", "the-disks-secret")),
+    };
+    let bob = Authentication { initiator: credentials("bob", "bobs-secret-1"), target: None };
+    served.target.grant(IQN, ALICE, Access::ReadWrite, Some(alice)).unwrap();
+    served.target.grant(IQN, BOB, Access::ReadOnly, Some(bob)).unwrap();
+    let url = |who: &str, more: &str| {
+        format!("iscsi://{who}{}/{IQN}/1{more}", served.target.portals()[0])
+    };
+    let mutual = "?target_user=disk&target_password=the-disks-secret";
+    for (initiator, url, outcome) in [
+        (ALICE, url("alice%alices-secret@", ""), Ok(())),
+        (ALICE, url("alice%alices-secret@", mutual), Ok(())),
+        (BOB, url("bob%bobs-secret-1@", ""), Ok(())),
+        (BOB, url("bob%bobs-secret-1@", mutual), Err("")),
+        (
+            ALICE,
+            url("alice%alices-secret@", "?target_user=disk&target_password=something-else"),
+            Err(""),
+        ),
+        (ALICE, url("alice%another-secret@", ""), Err("Authentication failure")),
+        (ALICE, url("bob%bobs-secret-1@", ""), Err("Authentication failure")),
+        (BOB, url("alice%alices-secret@", ""), Err("Authentication failure")),
+        (ALICE, url("", ""), Err("Authentication failure")),
+        ("iqn.x:evil", url("alice%alices-secret@", ""), Err("Target not found")),
+    ] {
+        let (good, said) = run("iscsi-inq", &["-i", initiator, &url]);
+        match outcome {
+            Ok(()) => assert!(good && said.contains("Vendor:EXAMPLE"), "{url}: {said}"),
+            Err(words) => assert!(!good && said.contains(words), "{url}: {said}"),
+        }
+    }
+    let image = |password: &str| {
+        let more = ",user=alice,password-secret=s0";
+        let secret = format!("secret,id=s0,data={password}");
+        let image = served.image(ALICE, more);
+        let read = [
+            "--object",
+            &secret,
+            "--image-opts",
+            "-c",
+            "write -P 7 0 64k",
+            "-c",
+            "read -P 7 0 64k",
+        ];
+        run("qemu-io", &[&read[..], &[&image]].concat())
+    };
+    let (good, said) = image("alices-secret");
+    assert!(good && !said.contains("failed"), "{said}");
+    let (good, said) = image("another-secret");
+    assert!(!good, "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use osds_iscsi::pdu::response::LoginResponse;
 use osds_iscsi::pdu::{NO_TAG, Request, Response, request, text};
 use osds_iscsi::scsi::Access;
 
@@ -10,7 +11,7 @@ use crate::scene::{ALICE, BOB, DISK, Medium, PATIENCE, Scene, refused, unit};
 
 const OTHER: &str = "iqn.2026-01.org.example:other";
 
-fn request(current: u8, next: Option<u8>) -> request::Login {
+pub fn request(current: u8, next: Option<u8>) -> request::Login {
     request::Login {
         transit: next.is_some(),
         continues: false,
@@ -27,7 +28,7 @@ fn request(current: u8, next: Option<u8>) -> request::Login {
     }
 }
 
-fn words(pairs: &[(&str, &str)]) -> Vec<u8> {
+pub fn words(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (key, value) in pairs {
         text::push(&mut out, key, value);
@@ -35,16 +36,21 @@ fn words(pairs: &[(&str, &str)]) -> Vec<u8> {
     out
 }
 
+/// Sends one login request; the answer and its text.
+pub fn round(wire: &mut Wire, request: request::Login, data: &[u8]) -> (LoginResponse, String) {
+    wire.push(&Request::Login(request), data);
+    let (answer, text) = wire.receive_owned().unwrap();
+    let Response::Login(answer) = answer else { panic!("{answer:?}") };
+    (answer, String::from_utf8(text).unwrap())
+}
+
 /// Sends login requests and returns the status of the last answer.
-fn rounds(scene: &Scene, requests: &[(request::Login, Vec<u8>)]) -> (u8, u8) {
+pub fn rounds(scene: &Scene, requests: &[(request::Login, Vec<u8>)]) -> (u8, u8) {
     let mut wire = Wire::connect(scene.portal, PATIENCE).unwrap();
     let mut status = (0, 0);
     for (request, data) in requests {
-        wire.push(&Request::Login(*request), data);
-        match wire.receive_owned().unwrap().0 {
-            Response::Login(answer) => status = (answer.class, answer.detail),
-            other => panic!("{other:?}"),
-        }
+        let (answer, _) = round(&mut wire, *request, data);
+        status = (answer.class, answer.detail);
     }
     status
 }

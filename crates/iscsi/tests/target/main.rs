@@ -7,6 +7,7 @@
 #[allow(dead_code, unused_imports, reason = "the initiator offers more than these tests use")]
 mod initiator;
 
+mod chap;
 mod data;
 mod hostile;
 mod lifetime;

@@ -1,6 +1,6 @@
 //! Login and discovery, as an ordinary initiator does them.
 //!
-//! Two rounds (security, then operational) or one when the caller starts late; what the target does
+//! Two rounds (security, then operational), four with CHAP, or one when the caller starts late; what the target does
 //! not answer keeps the default of the standard. Odd logins are built from a bare `Wire` by the
 //! tests that need them.
 
@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use osds_iscsi::pdu::response::LoginResponse;
 use osds_iscsi::pdu::{Digests, NO_TAG, Request, Response, request, text};
 
+use super::chap::{Chap, challenge, response, value};
 use super::{Error, Options, Wire};
 
 /// A connection in the full feature phase and what was agreed on.
@@ -102,9 +103,14 @@ pub(super) fn log_in(
         exp_stat_sn: 0,
     };
     if options.from_security {
-        names.push(("AuthMethod", "None".into()));
-        round(&mut wire, &mut request, &names)?;
-        names.clear();
+        match &options.chap {
+            None => {
+                names.push(("AuthMethod", "None".into()));
+                round(&mut wire, &mut request, &names)?;
+            }
+            Some(chap) => prove(&mut wire, &mut request, names, chap)?,
+        }
+        names = Vec::new();
     }
     (request.current, request.next) = (1, 3);
     names.extend(offers(options, target.is_some()));
@@ -137,6 +143,41 @@ pub(super) fn log_in(
         max_send_segment: size("MaxRecvDataSegmentLength", 8192)?,
         first_burst: size("FirstBurstLength", 64 << 10)?,
     })
+}
+
+/// The security stage with CHAP: method, challenge, proof.
+fn prove(
+    wire: &mut Wire,
+    request: &mut request::Login,
+    mut names: Vec<(&str, String)>,
+    chap: &Chap,
+) -> Result<(), Error> {
+    request.transit = false;
+    names.push(("AuthMethod", "CHAP".into()));
+    let (_, pairs) = round(wire, request, &names)?;
+    if value(&pairs, "AuthMethod")? != "CHAP" {
+        return Err(Error::protocol("the target does not do CHAP"));
+    }
+    let (_, pairs) = round(wire, request, &[("CHAP_A", chap.digests.clone())])?;
+    let algorithm = value(&pairs, "CHAP_A")?.to_owned();
+    let identifier = value(&pairs, "CHAP_I")?;
+    let theirs = value(&pairs, "CHAP_C")?.to_owned();
+    let proof = response(&algorithm, identifier, &chap.secret, &theirs)?;
+    let mut answer = vec![("CHAP_N", chap.name.clone()), ("CHAP_R", proof)];
+    let ours = challenge()?;
+    if chap.target.is_some() {
+        answer.extend([("CHAP_I", "42".to_owned()), ("CHAP_C", ours.clone())]);
+    }
+    request.transit = true;
+    let (last, pairs) = round(wire, request, &answer)?;
+    if let Some((name, secret)) = &chap.target {
+        let expected = response(&algorithm, "42", secret, &ours)?;
+        let find = |key| value(&pairs, key).unwrap_or_default();
+        if find("CHAP_N") != name || !find("CHAP_R").eq_ignore_ascii_case(&expected) {
+            return Err(Error::Impostor);
+        }
+    }
+    if last.transit { Ok(()) } else { Err(Error::protocol("the target stays in security")) }
 }
 
 fn offers(options: &Options, normal: bool) -> Vec<(&'static str, String)> {

@@ -5,6 +5,7 @@
 //! ordinary block commands, a queue of commands in flight, and underneath both the bare [`Wire`]
 //! for PDUs no well-behaved initiator would send.
 
+mod chap;
 mod commands;
 mod login;
 mod queue;
@@ -14,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use self::chap::Chap;
 pub use self::commands::{Capacity, Io};
 pub use self::login::discover;
 pub use self::queue::{Answer, Data, Residual, Tag};
@@ -33,6 +35,9 @@ pub enum Error {
         /// What exactly.
         detail: u8,
     },
+    /// The target did not prove to be who it was asked to be.
+    #[error("the target did not prove itself")]
+    Impostor,
     /// The command ended in CHECK CONDITION.
     #[error("check condition: sense key {key:#x}, {asc:02x}/{ascq:02x}")]
     CheckCondition {
@@ -76,6 +81,8 @@ pub struct Options {
     pub isid: [u8; 6],
     /// Begin in the security stage (else: in the operational stage).
     pub from_security: bool,
+    /// Prove ourselves by CHAP; needs `from_security`.
+    pub chap: Option<Chap>,
     /// Ask for CRC32C on headers.
     pub header_digest: bool,
     /// Ask for CRC32C on data.
@@ -101,6 +108,7 @@ impl Default for Options {
         Self {
             isid: [0x80, 0, 0, 0, 0, 1],
             from_security: true,
+            chap: None,
             header_digest: false,
             data_digest: false,
             initial_r2t: false,

@@ -1,0 +1,248 @@
+//! Who may come in, and who is in: exports, grants and every live connection, under one lock.
+//!
+//! The promise: when [`Registry::revoke`] has returned `Ok`, no write of that initiator reaches that
+//! unit any more. The argument, step by step:
+//!
+//! 1. A session comes to life in [`Registry::admit`] only, which looks up the grant and records the
+//!    session in one critical section. Revoke removes the grant and collects the recorded sessions
+//!    in one critical section. So a session either was collected, or finds no grant.
+//! 2. A command reaches the unit only while its thread holds a pass of its session's [`Gate`].
+//!    Revoke closes the gate of each collected session: what has not begun never begins.
+//! 3. Revoke then waits until nobody is inside (what was executing has ended), shuts the socket
+//!    (a thread blocked in receive or send wakes up), and waits until the thread has let go of
+//!    everything, its nexus included. Commands run to their end inside `LogicalUnit::execute`, so
+//!    nothing of them is left running elsewhere; a backend must keep that rule.
+//!
+//! A wait that reaches its deadline is reported as [`TargetError::StillDraining`], never as success; the
+//! grant stays away and asking again waits again. Reinstatement of a session uses the same path.
+
+mod accounts;
+mod connection;
+mod error;
+mod state;
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use self::connection::Connection;
+pub use self::error::TargetError;
+use self::state::State;
+pub use self::state::{ExportFacts, SessionFacts};
+use crate::credentials::Authentication;
+use crate::grant::Grant;
+use crate::limits::Limits;
+use crate::login::chap::Proven;
+use crate::login::status::Status;
+use crate::login::{Claim, Demand};
+use crate::name::Name;
+use crate::scsi::{Access, LogicalUnit, Nexus};
+use crate::session::tasks::TaskSet;
+use crate::usage::Counters;
+
+/// How long a fresh connection waits for the one whose place it takes. That one only has to wake up.
+const MAKING_ROOM: Duration = Duration::from_millis(250);
+
+/// What an admitted session works with.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Target part of the session identifier.
+    pub tsih: u16,
+    /// The unit behind LUN 1; none for discovery.
+    pub unit: Option<Attached>,
+}
+
+/// A session's hold on a unit.
+#[derive(Debug)]
+pub struct Attached {
+    /// The unit.
+    pub unit: Arc<LogicalUnit>,
+    /// Our nexus with it.
+    pub nexus: Nexus,
+    /// Tasks of all sessions of the unit.
+    pub tasks: Arc<TaskSet>,
+    /// What the sessions of our grant count in.
+    pub counters: Arc<Counters>,
+}
+
+impl Attached {
+    /// The epoch in which a task begins that has to wait. It is another one as soon as the task has
+    /// been aborted, with all tasks of the unit or with all of this nexus: both only count up.
+    pub fn epoch(&self) -> u64 {
+        self.tasks.epoch().wrapping_add(self.nexus.aborts())
+    }
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct Registry {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+impl Registry {
+    /// An empty registry.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, state: Mutex::default() }
+    }
+
+    /// The bounds in force.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No critical section here calls foreign code that could panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.limits.drain_timeout
+    }
+
+    /// Records a fresh connection; `None` when there is no room or no service. Whoever has not
+    /// shown a grant only has a place until somebody else needs it: a crowd of strangers cannot
+    /// keep a granted initiator out, because its login is over long before it is the oldest.
+    pub fn connect(&self, stream: TcpStream, peer: SocketAddr) -> Option<Arc<Connection>> {
+        let deadline = Instant::now() + MAKING_ROOM;
+        let mut state = self.lock();
+        while !state.stopped {
+            if state.has_room(&self.limits) {
+                return Some(state.take_in(stream, peer));
+            }
+            let stranger = state.oldest_stranger()?;
+            // Before the lock goes: it must not be admitted any more.
+            stranger.end();
+            drop(state);
+            tracing::debug!(peer = %stranger.peer, "an iSCSI connection made room for another");
+            if !stranger.wait(deadline) {
+                return None;
+            }
+            state = self.lock();
+        }
+        None
+    }
+
+    /// The last act of a connection's thread.
+    pub fn disconnect(&self, connection: &Connection) {
+        self.lock().leave(connection);
+        connection.ended.set();
+    }
+
+    /// What a login must prove, or why it has no chance; asked early. The answer may be out of
+    /// date a moment later; what counts is [`Registry::admit`].
+    pub fn check(&self, claim: &Claim) -> Result<Demand, Status> {
+        let grant = self.lock().look_up(claim)?;
+        Ok(grant.and_then(|grant| grant.authentication().cloned()))
+    }
+
+    /// Lets a login in: step 1 of the argument above.
+    pub fn admit(
+        &self,
+        connection: &Connection,
+        claim: &Claim,
+        proven: Option<&Proven>,
+        deadline: Instant,
+    ) -> Result<Admitted, Status> {
+        loop {
+            let mut state = self.lock();
+            if connection.gate.is_closed() {
+                return Err(Status::SERVICE_UNAVAILABLE);
+            }
+            let grant = state.admissible(claim, proven)?;
+            let older = state.same_session(claim);
+            if older.is_empty() {
+                return state.enter(connection, claim, grant, &self.limits);
+            }
+            // The initiator starts its session anew: the old one ends first, completely.
+            drop(state);
+            older.iter().for_each(|old| old.end());
+            if !older.iter().all(|old| old.wait(deadline)) {
+                return Err(Status::OUT_OF_RESOURCES);
+            }
+        }
+    }
+
+    /// Names of the targets granted to an initiator.
+    pub fn granted_to(&self, initiator: &Name) -> Vec<Name> {
+        self.lock().granted_to(initiator)
+    }
+
+    /// Exports a unit; a second time is fine.
+    pub fn export(&self, iqn: &str, unit: Arc<LogicalUnit>) -> Result<(), TargetError> {
+        let iqn = Name::new(iqn)?;
+        self.lock().export(iqn, unit)
+    }
+
+    /// Takes an export away and ends all of its sessions; a second time is fine.
+    pub fn unexport(&self, iqn: &str) -> Result<(), TargetError> {
+        let iqn = Name::new(iqn)?;
+        let ending = {
+            let mut state = self.lock();
+            state.unexport(&iqn);
+            state.connections(&iqn, None)
+        };
+        end_all(&ending, self.deadline())
+    }
+
+    /// Allows an initiator to log in; a second time is fine.
+    pub fn grant(
+        &self,
+        iqn: &str,
+        initiator: &str,
+        access: Access,
+        authentication: Option<Authentication>,
+    ) -> Result<(), TargetError> {
+        let (target, initiator) = (Name::new(iqn)?, Name::new(initiator)?);
+        if let Some(authentication) = &authentication {
+            authentication.check()?;
+        }
+        self.lock().grant(target, initiator, Grant::new(access, authentication))
+    }
+
+    /// Takes a grant away and ends the initiator's sessions. See the head of this file.
+    pub fn revoke(&self, iqn: &str, initiator: &str) -> Result<(), TargetError> {
+        let (target, initiator) = (Name::new(iqn)?, Name::new(initiator)?);
+        let (unit, ending) = {
+            let mut state = self.lock();
+            let unit = state.take_grant(&target, &initiator);
+            (unit, state.connections(&target, Some(&initiator)))
+        };
+        end_all(&ending, self.deadline())?;
+        // Only now: a session that was still running could have registered again.
+        if let Some(unit) = unit
+            && let Err(error) = unit.forget_initiator(initiator.as_str())
+        {
+            tracing::warn!(%target, %initiator, %error, "reservations of a revoked initiator may come back with the volume");
+        }
+        Ok(())
+    }
+
+    /// Everything exported, granted and logged in.
+    pub fn exports(&self) -> Vec<ExportFacts> {
+        self.lock().facts()
+    }
+
+    /// The same for one target name.
+    pub fn export_of(&self, iqn: &str) -> Option<ExportFacts> {
+        let iqn = Name::new(iqn).ok()?;
+        self.lock().facts_of(&iqn)
+    }
+
+    /// Refuses everything from now on and ends every connection.
+    pub fn stop(&self) -> Result<(), TargetError> {
+        let ending = {
+            let mut state = self.lock();
+            state.stopped = true;
+            state.everybody()
+        };
+        end_all(&ending, self.deadline())
+    }
+}
+
+/// Ends connections, all of them before it waits for the first.
+fn end_all(ending: &[Arc<Connection>], deadline: Instant) -> Result<(), TargetError> {
+    ending.iter().for_each(|connection| connection.end());
+    let sessions = ending.iter().filter(|connection| !connection.wait(deadline)).count();
+    if sessions == 0 { Ok(()) } else { Err(TargetError::StillDraining { sessions }) }
+}
