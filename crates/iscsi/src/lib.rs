@@ -16,6 +16,7 @@ mod grant;
 mod limits;
 mod login;
 mod name;
+mod portals;
 mod registry;
 mod session;
 mod target;

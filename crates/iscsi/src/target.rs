@@ -40,8 +40,10 @@ impl Target {
     pub fn start(listen: &[SocketAddr], limits: Limits) -> io::Result<Self> {
         let limits = limits.clamped();
         let bound = listen.iter().map(|address| bind(*address)).collect::<io::Result<Vec<_>>>()?;
+        let addresses =
+            bound.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let mut target = Self {
-            registry: Arc::new(Registry::new(limits)),
+            registry: Arc::new(Registry::new(limits, addresses)),
             stopping: Arc::default(),
             portals: Vec::new(),
         };

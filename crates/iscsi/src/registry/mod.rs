@@ -77,13 +77,19 @@ impl Attached {
 #[derive(Debug)]
 pub struct Registry {
     limits: Limits,
+    portals: Vec<SocketAddr>,
     state: Mutex<State>,
 }
 
 impl Registry {
-    /// An empty registry.
-    pub fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+    /// An empty registry of a target that listens on these addresses.
+    pub fn new(limits: Limits, portals: Vec<SocketAddr>) -> Self {
+        Self { limits, portals, state: Mutex::default() }
+    }
+
+    /// Where the target listens.
+    pub fn portals(&self) -> &[SocketAddr] {
+        &self.portals
     }
 
     /// The bounds in force.

@@ -13,6 +13,7 @@ use crate::name::Name;
 use crate::pdu::request::{Logout, NopOut, TaskManagement, Text};
 use crate::pdu::response::{LogoutResponse, NopIn, Response, TaskManagementResponse, TextResponse};
 use crate::pdu::{Frame, NO_TAG, text};
+use crate::portals;
 use crate::scsi::{self, Attention};
 
 /// Text one negotiation may consist of.
@@ -225,11 +226,12 @@ impl Session<'_> {
                 Ok(_) | Err(_) => Vec::new(),
             },
         };
-        // The address the initiator reached us under is one it can reach again.
-        let portal = std::net::SocketAddr::new(self.local.ip().to_canonical(), self.local.port());
+        let portals = portals::advertised(self.local, self.registry.portals());
         for name in listed {
             text::push(out, "TargetName", name.as_str());
-            text::push(out, "TargetAddress", &format!("{portal},{PORTAL_GROUP}"));
+            for portal in &portals {
+                text::push(out, "TargetAddress", &format!("{portal},{PORTAL_GROUP}"));
+            }
         }
     }
 }

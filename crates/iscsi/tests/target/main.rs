@@ -12,6 +12,7 @@ mod data;
 mod hostile;
 mod lifetime;
 mod login;
+mod portals;
 mod revoke;
 mod scene;
 mod shared;

@@ -32,6 +32,18 @@ struct Held {
 }
 
 impl Medium {
+    /// An empty medium of [`SIZE`] bytes.
+    pub fn sized() -> Self {
+        Self { bytes: RwLock::new(vec![0; SIZE]), ..Self::default() }
+    }
+
+    /// Becomes longer, as a disk that is extended.
+    pub fn extend(&self, by: usize) {
+        let mut bytes = self.bytes.write().unwrap();
+        let len = bytes.len() + by;
+        bytes.resize(len, 0);
+    }
+
     pub fn snapshot(&self) -> Vec<u8> {
         self.bytes.read().unwrap().clone()
     }
@@ -127,8 +139,7 @@ impl Scene {
     }
 
     pub fn with(limits: Limits) -> Self {
-        let medium = Arc::new(Medium::default());
-        *medium.bytes.write().unwrap() = vec![0; SIZE];
+        let medium = Arc::new(Medium::sized());
         let unit = unit(&medium, 1);
         let target = Target::start(&["127.0.0.1:0".parse().unwrap()], limits).unwrap();
         target.export(DISK, Arc::clone(&unit)).unwrap();

@@ -7,8 +7,8 @@
 use osds_iscsi::pdu::{Request, Response};
 use osds_iscsi::scsi::Access;
 
-use crate::initiator::{Data, Options, Session};
-use crate::scene::{ALICE, DISK, Scene};
+use crate::initiator::{Data, Error, Options, Session};
+use crate::scene::{ALICE, BOB, DISK, SIZE, Scene};
 use crate::tasks::{open_write, solicited};
 
 const CAROL: &str = "iqn.x:carol";
@@ -116,4 +116,38 @@ fn a_host_that_is_detached_leaves_no_reservation_behind() {
     scene.target.revoke(DISK, CAROL).unwrap();
     assert_eq!(write(&mut alice), 0);
     assert_eq!(keys(&mut alice), 0xau64.to_be_bytes());
+}
+
+// Several hosts, one of them with two paths: each session hears of it once, whatever it asked first,
+// and one that is not yet there has nothing to hear.
+#[test]
+fn every_session_of_every_host_is_told_of_a_new_size() {
+    let scene = Scene::new();
+    scene.target.grant(DISK, CAROL, Access::ReadOnly, None).unwrap();
+    let mut hosts = vec![port(&scene, 1), port(&scene, 2)];
+    hosts.extend([BOB, CAROL].map(|host| scene.login(host).unwrap()));
+    let blocks = |session: &mut Session| {
+        let mut cdb = [0; 16];
+        (cdb[0], cdb[1], cdb[13]) = (0x9e, 0x10, 32);
+        let answer = session.command(&cdb, Data::In(32)).unwrap();
+        answer.good().map(|data| u64::from_be_bytes(data[..8].try_into().unwrap()) + 1)
+    };
+    let before = (SIZE / 512) as u64;
+    for session in &mut hosts {
+        assert_eq!(blocks(session).unwrap(), before);
+    }
+    scene.medium.extend(1 << 20);
+    scene.unit.capacity_changed().unwrap();
+    for session in &mut hosts {
+        let told = blocks(session).unwrap_err();
+        let changed = Error::CheckCondition { key: 6, asc: 0x2a, ascq: 0x09 };
+        assert_eq!(format!("{told:?}"), format!("{changed:?}"));
+        assert_eq!(blocks(session).unwrap(), before + 2048);
+        assert!(session.read(before + 2047, 1).is_ok());
+    }
+    let options = Options { clear_attentions: false, ..Options::default() };
+    let mut late = scene.login_with(BOB, &options).unwrap();
+    let told = blocks(&mut late).unwrap_err();
+    assert!(matches!(told, Error::CheckCondition { key: 6, asc: 0x29, .. }), "{told}");
+    assert_eq!(blocks(&mut late).unwrap(), before + 2048);
 }

@@ -25,7 +25,7 @@ pub(super) struct Established {
     pub(super) first_burst: usize,
 }
 
-/// Lists the targets that `initiator` may use, each with its addresses.
+/// Lists the targets that `initiator` may use, once for each of their addresses.
 pub fn discover(portal: SocketAddr, initiator: &str) -> Result<Vec<(String, String)>, Error> {
     let mut established = log_in(portal, initiator, None, &Options::default())?;
     let mut ask = Vec::new();
@@ -63,7 +63,11 @@ pub fn discover(portal: SocketAddr, initiator: &str) -> Result<Vec<(String, Stri
         match line.split_once('=') {
             Some(("TargetName", name)) => found.push((name.to_owned(), String::new())),
             Some(("TargetAddress", address)) => match found.last_mut() {
-                Some((_, known)) => address.clone_into(known),
+                Some((_, known)) if known.is_empty() => address.clone_into(known),
+                Some((name, _)) => {
+                    let name = name.clone();
+                    found.push((name, address.to_owned()));
+                }
                 None => return Err(Error::protocol("an address without a target")),
             },
             Some(_) | None => return Err(Error::protocol(format!("unexpected {line:?}"))),
