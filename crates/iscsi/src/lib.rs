@@ -21,6 +21,7 @@ mod registry;
 mod session;
 mod target;
 mod usage;
+mod workers;
 
 pub use credentials::{Authentication, Credentials, InvalidCredentials, Proof, Secret};
 pub use grant::Grant;

@@ -4,7 +4,10 @@
 //! Memory of one session is at most: the receive buffer
 //! (one data segment and a bit), the send buffer (about 256 KiB, plus one command's data while it
 //! is being sent), `queue_depth` x `first_burst` of unsolicited data, and `buffered_bytes_per_session`
-//! of solicited data, because an R2T is only sent when its command fits in what is left of that.
+//! of solicited data, because an R2T is only sent when its command fits in what is left of that (the
+//! oldest command may always be, so one `max_write_bytes` comes on top). What workers read for a
+//! session is bounded by `buffered_bytes_per_session` once more, counted from when a worker may
+//! begin until the answer is sent.
 
 use std::time::Duration;
 
@@ -40,8 +43,11 @@ pub struct Limits {
     pub max_write_bytes: usize,
     /// Commands a session may have open at once.
     pub queue_depth: u32,
-    /// Solicited write data a session may have in memory.
+    /// Solicited write data a session may have in memory; and as much of what workers read for it.
     pub buffered_bytes_per_session: usize,
+    /// Threads for commands that have to wait, all sessions together. A unit may hold as many of
+    /// them as are free, so half of them when it is alone.
+    pub workers: usize,
 }
 
 impl Default for Limits {
@@ -61,6 +67,7 @@ impl Default for Limits {
             max_write_bytes: 16 << 20,
             queue_depth: 128,
             buffered_bytes_per_session: 16 << 20,
+            workers: 64,
         }
     }
 }
@@ -75,6 +82,7 @@ impl Limits {
         self.max_data_segment = self.max_data_segment.clamp(8192, *length.end());
         self.max_burst = self.max_burst.clamp(*length.start(), *length.end());
         self.first_burst = self.first_burst.clamp(*length.start(), self.max_burst);
+        self.workers = self.workers.clamp(1, 1024);
         self.queue_depth = self.queue_depth.clamp(1, 4096);
         // A zero timeout means "for ever" to a socket.
         let tick = Duration::from_millis(1);

@@ -6,12 +6,17 @@
 //! 1. A session comes to life in [`Registry::admit`] only, which looks up the grant and records the
 //!    session in one critical section. Revoke removes the grant and collects the recorded sessions
 //!    in one critical section. So a session either was collected, or finds no grant.
-//! 2. A command reaches the unit only while its thread holds a pass of its session's [`Gate`].
-//!    Revoke closes the gate of each collected session: what has not begun never begins.
+//! 2. A command reaches the unit only while the thread that runs it, the session's own or a worker,
+//!    holds a pass of the session's [`Gate`](crate::gate::Gate). Revoke closes the gate of each
+//!    collected session: what has not begun never begins, whether it is on the wire, parked, or
+//!    queued for a worker.
 //! 3. Revoke then waits until nobody is inside (what was executing has ended), shuts the socket
-//!    (a thread blocked in receive or send wakes up), and waits until the thread has let go of
-//!    everything, its nexus included. Commands run to their end inside `LogicalUnit::execute`, so
-//!    nothing of them is left running elsewhere; a backend must keep that rule.
+//!    (a thread blocked in receive, send or poll wakes up), and waits until the session's thread has
+//!    let go of everything, its nexus included. That thread itself, however it ends, first takes
+//!    back what no worker has begun and waits for what they run (`Backlog::close`), so no worker
+//!    touches the unit for a session that has left the registry. Commands run to their end inside
+//!    `LogicalUnit::execute`, so nothing of them is left running elsewhere; a backend must keep
+//!    that rule.
 //!
 //! A wait that reaches its deadline is reported as [`TargetError::StillDraining`], never as success; the
 //! grant stays away and asking again waits again. Reinstatement of a session uses the same path.
@@ -37,8 +42,9 @@ use crate::login::status::Status;
 use crate::login::{Claim, Demand};
 use crate::name::Name;
 use crate::scsi::{Access, LogicalUnit, Nexus};
-use crate::session::tasks::TaskSet;
+use crate::session::tasks::{Began, TaskSet};
 use crate::usage::Counters;
+use crate::workers::Workers;
 
 /// How long a fresh connection waits for the one whose place it takes. That one only has to wake up.
 const MAKING_ROOM: Duration = Duration::from_millis(250);
@@ -66,10 +72,9 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// The epoch in which a task begins that has to wait. It is another one as soon as the task has
-    /// been aborted, with all tasks of the unit or with all of this nexus: both only count up.
-    pub fn epoch(&self) -> u64 {
-        self.tasks.epoch().wrapping_add(self.nexus.aborts())
+    /// When a task begins that has to wait from now on.
+    pub fn began(&self) -> Began {
+        Began { epoch: self.tasks.epoch(), aborts: self.nexus.aborts() }
     }
 }
 
@@ -78,13 +83,20 @@ impl Attached {
 pub struct Registry {
     limits: Limits,
     portals: Vec<SocketAddr>,
+    workers: Workers,
     state: Mutex<State>,
 }
 
 impl Registry {
     /// An empty registry of a target that listens on these addresses.
     pub fn new(limits: Limits, portals: Vec<SocketAddr>) -> Self {
-        Self { limits, portals, state: Mutex::default() }
+        let workers = Workers::new(limits.workers);
+        Self { limits, portals, workers, state: Mutex::default() }
+    }
+
+    /// Who runs commands that have to wait.
+    pub fn workers(&self) -> &Workers {
+        &self.workers
     }
 
     /// Where the target listens.
@@ -242,7 +254,10 @@ impl Registry {
             state.stopped = true;
             state.everybody()
         };
-        end_all(&ending, self.deadline())
+        end_all(&ending, self.deadline())?;
+        // Every session has taken its work back, so none of them is inside anything.
+        self.workers.stop();
+        Ok(())
     }
 }
 

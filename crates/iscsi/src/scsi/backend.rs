@@ -3,14 +3,17 @@
 //! A [`Backend`] is byte-addressed, blocking and shared: positions go with each call, so that any
 //! number of commands can run at once. It keeps no promise about overlapping calls (the unit's
 //! block locks do that), but discarded and zeroed ranges must read as zeros as soon as the call
-//! returns, and what was written before a `flush` must survive a crash after it.
+//! returns, and what was written before a `flush` must survive a crash after it. The two `_at_once`
+//! calls are how a caller that must not wait finds out whether it would have to; a file answers
+//! them from the page cache.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstatfs, seek};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 /// A medium that a [`LogicalUnit`](super::LogicalUnit) serves.
 pub trait Backend: Send + Sync + 'static {
@@ -27,6 +30,19 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// The same, if nothing has to be waited for. `false`: it would have to wait, or cannot tell; then
+    /// what `buf` holds means nothing.
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        let _ = (buf, offset);
+        Ok(false)
+    }
+
+    /// The same, if nothing has to be waited for. `false`: nothing was written.
+    fn write_at_once(&self, buf: &[u8], offset: u64) -> io::Result<bool> {
+        let _ = (buf, offset);
+        Ok(false)
+    }
 
     /// Makes everything written so far durable.
     fn flush(&self) -> io::Result<()>;
@@ -55,12 +71,47 @@ pub struct Run {
 #[derive(Debug)]
 pub struct FileBackend {
     file: File,
+    /// Its file system keeps nothing but memory, so that reading never waits.
+    in_memory: bool,
+    /// Reads can be asked not to wait. Cleared when the file system turns out not to know that.
+    knows_nowait: AtomicBool,
 }
+
+/// A page of the cache: writing a part of one that is not there has to read it first.
+const PAGE: u64 = 4096;
 
 impl FileBackend {
     /// Serves `file`, which must be open for reading, and for writing if anyone may write.
     pub fn new(file: File) -> Self {
-        Self { file }
+        const TMPFS: u64 = 0x0102_1994;
+        let in_memory = fstatfs(&file).is_ok_and(|facts| facts.f_type as u64 == TMPFS);
+        Self { file, in_memory, knows_nowait: AtomicBool::new(true) }
+    }
+
+    /// Fills `buf` from the page cache; `false` if not all of it is there.
+    fn read_cached(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        if self.in_memory {
+            return self.file.read_exact_at(buf, offset).map(|()| true);
+        }
+        if !self.knows_nowait.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let length = buf.len();
+        match preadv2(&self.file, &mut [IoSliceMut::new(buf)], offset, ReadWriteFlags::NOWAIT) {
+            // Less than asked for: the rest is not cached, or there is none. The waiting read tells.
+            Ok(read) => Ok(read == length),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                self.knows_nowait.store(false, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the page around a byte need not be read from the medium to change a part of it.
+    fn page_is_cached(&self, at: u64) -> io::Result<bool> {
+        Ok(at.is_multiple_of(PAGE) || self.read_cached(&mut [0], at)?)
     }
 
     fn fill_with_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -102,6 +153,20 @@ impl Backend for FileBackend {
         self.file.write_all_at(buf, offset)
     }
 
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.read_cached(buf, offset)
+    }
+
+    /// A write goes into the page cache, which the kernel makes room in; that can wait for the
+    /// medium in the end, but no call tells beforehand on every file system.
+    fn write_at_once(&self, buf: &[u8], offset: u64) -> io::Result<bool> {
+        let end = offset + buf.len() as u64;
+        if !self.page_is_cached(offset)? || !self.page_is_cached(end)? {
+            return Ok(false);
+        }
+        self.file.write_all_at(buf, offset).map(|()| true)
+    }
+
     fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
     }
@@ -137,6 +202,7 @@ impl Backend for FileBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Advice, fadvise};
 
     fn sparse(size: u64) -> FileBackend {
         let file = tempfile::tempfile().unwrap();
@@ -169,6 +235,33 @@ mod tests {
         let sevens = buf.iter().filter(|&&b| b == 7).count();
         assert_eq!(sevens, 8192 - 4096 - 512);
         assert_eq!((buf[511], buf[512], buf[4607], buf[4608]), (7, 0, 0, 7));
+    }
+
+    #[test]
+    fn what_is_cached_is_read_and_written_at_once() {
+        // Beside the sources, not in a temporary directory: that may be in memory.
+        let file = tempfile::tempfile_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let medium = FileBackend::new(file);
+        medium.write_at(&[7; 65536], 0).unwrap();
+        let mut buf = [0; 4096];
+        assert!(medium.read_at_once(&mut buf, 8192).unwrap());
+        assert_eq!(buf, [7; 4096]);
+        assert!(medium.write_at_once(&[8; 512], 512).unwrap(), "a part of a page that is there");
+        medium.read_at(&mut buf, 0).unwrap();
+        assert_eq!((buf[511], buf[512], buf[1023], buf[1024]), (7, 8, 8, 7));
+        // What has been dropped from the cache is said to need waiting, at least now and then: a
+        // fast medium may have it back before the call looks.
+        let cold = |at: u64| {
+            medium.flush().unwrap();
+            fadvise(&medium.file, 0, None, Advice::DontNeed).unwrap();
+            medium.read_at_once(&mut [0; 512], at).unwrap()
+        };
+        let waited = (0..50).any(|round| !cold(round % 16 * 4096));
+        assert!(waited || medium.in_memory, "the page cache cannot be told from the medium");
+        // Across the end, and beyond: whoever may wait finds out.
+        assert!(!medium.read_at_once(&mut buf, (1 << 20) - 512).unwrap());
+        assert!(medium.read_at(&mut buf, (1 << 20) - 512).is_err());
     }
 
     #[test]

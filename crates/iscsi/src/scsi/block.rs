@@ -18,8 +18,7 @@ pub(super) const MAX_COMPARE_AND_WRITE_BLOCKS: u8 = 128;
 
 /// READ(6), (10), (12), (16). With FUA, what comes back is durable.
 pub(super) fn read(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
-    call.cdb.refuse_protection()?;
-    let extent = call.cdb.transfer_within(call.unit.blocks())?;
+    let extent = checked(call)?;
     if extent.blocks == 0 {
         return Ok(Status::Good);
     }
@@ -33,10 +32,31 @@ pub(super) fn read(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sen
     Ok(Status::Good)
 }
 
+/// READ without waiting: all of it is cached, and nobody writes there.
+pub(super) fn read_at_once(
+    call: &Call<'_>,
+    data_in: &mut Vec<u8>,
+) -> Option<Result<Status, Sense>> {
+    if call.cdb.fua() {
+        return None;
+    }
+    let extent = match checked(call) {
+        Ok(extent) if extent.blocks > 0 => extent,
+        other => return Some(other.map(|_| Status::Good)),
+    };
+    let _held = call.unit.ranges.try_shared(extent.lba, extent.blocks)?;
+    let start = data_in.len();
+    data_in.resize(start + extent.bytes() as usize, 0);
+    match call.unit.backend.read_at_once(&mut data_in[start..], extent.offset()) {
+        Ok(true) => Some(Ok(Status::Good)),
+        Ok(false) => None,
+        Err(_) => Some(Err(Sense::read_error(extent.lba))),
+    }
+}
+
 /// WRITE(6), (10), (12), (16). With FUA, GOOD means durable.
 pub(super) fn write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
-    call.cdb.refuse_protection()?;
-    let extent = call.cdb.transfer_within(call.unit.blocks())?;
+    let extent = checked(call)?;
     let data = call.data_out()?;
     if extent.blocks == 0 {
         return Ok(Status::Good);
@@ -49,6 +69,29 @@ pub(super) fn write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
         flush(call.unit, extent)?;
     }
     Ok(Status::Good)
+}
+
+/// WRITE without waiting: into the cache, and nobody else is there.
+pub(super) fn write_at_once(call: &Call<'_>, _: &mut Vec<u8>) -> Option<Result<Status, Sense>> {
+    if call.cdb.fua() {
+        return None;
+    }
+    let (extent, data) = match checked(call).and_then(|it| Ok((it, call.data_out()?))) {
+        Ok((extent, data)) if extent.blocks > 0 => (extent, data),
+        other => return Some(other.map(|_| Status::Good)),
+    };
+    let _held = call.unit.ranges.try_exclusive(extent.lba, extent.blocks)?;
+    match call.unit.backend.write_at_once(data, extent.offset()) {
+        Ok(true) => Some(Ok(Status::Good)),
+        Ok(false) => None,
+        Err(error) => Some(Err(Sense::failed_write(&error, extent.lba))),
+    }
+}
+
+/// The blocks of a READ or WRITE, if they may be moved.
+fn checked(call: &Call<'_>) -> Result<Extent, Sense> {
+    call.cdb.refuse_protection()?;
+    call.cdb.transfer_within(call.unit.blocks())
 }
 
 /// WRITE AND VERIFY(10), (12), (16): durable and compared with what was sent, whether or not

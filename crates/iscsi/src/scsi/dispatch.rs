@@ -7,11 +7,11 @@
 
 use super::cdb::Cdb;
 use super::nexus::{Access, Nexus};
-use super::reservations::Class;
+use super::reservations::{Class, Reservations};
 use super::sense::{Sense, Status};
-use super::table::{Attentive, Effect, Found, Row, find};
+use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find};
 use super::unit::LogicalUnit;
-use super::{Command, Completion};
+use super::{Command, Completion, MAX_TRANSFER_BYTES};
 
 /// One command on its way through a handler.
 pub(super) struct Call<'a> {
@@ -60,6 +60,18 @@ pub fn data_out_length(cdb: &[u8]) -> Option<u64> {
     }
 }
 
+/// How much of the medium a CDB asks for: what a transport needs to bound the memory of commands
+/// that run at the same time. Other answers are small.
+pub fn data_in_length(cdb: &[u8]) -> usize {
+    let cdb = Cdb::new(cdb);
+    match find(cdb) {
+        Found::Row(Row { effect: Effect::Reads, pace: Pace::Tries(_), .. }) => {
+            cdb.extent().bytes().min(MAX_TRANSFER_BYTES as u64) as usize
+        }
+        Found::Row(_) | Found::OtherAction | Found::Nothing => 0,
+    }
+}
+
 /// Runs one command to its end.
 pub(super) fn execute(
     unit: &LogicalUnit,
@@ -69,57 +81,107 @@ pub(super) fn execute(
     data_in: &mut Vec<u8>,
 ) -> Completion {
     let before = data_in.len();
-    let outcome = run(unit, nexus, aborts, command, data_in);
+    let (found, class) = look_up(command.cdb);
+    // Held until the command has ended, so that a change of reservations finds nothing running.
+    let reserved = is_bound(class).then(|| unit.reservations());
+    let checked = check(unit, nexus, aborts, command, &found, class, reserved.as_deref());
+    let outcome = match checked {
+        Ok((handler, call)) => handler(&call, data_in),
+        Err(ended) => ended,
+    };
     if outcome.is_err() {
         data_in.truncate(before);
     }
     outcome.into()
 }
 
-fn run(
+/// The same, if nothing has to be waited for: no lock, no medium. `None`: something would have to,
+/// and the command has not begun; no attention has been told either.
+pub(super) fn execute_at_once(
     unit: &LogicalUnit,
     nexus: &Nexus,
     aborts: Option<u64>,
     command: Command<'_>,
     data_in: &mut Vec<u8>,
-) -> Result<Status, Sense> {
-    let cdb = Cdb::new(command.cdb);
+) -> Option<Completion> {
+    let before = data_in.len();
+    let (found, class) = look_up(command.cdb);
+    let pace = match &found {
+        Found::Row(row) => row.pace,
+        Found::OtherAction | Found::Nothing => Pace::Quick,
+    };
+    if matches!(pace, Pace::Slow) {
+        return None;
+    }
+    let reserved = if is_bound(class) { Some(unit.try_reservations()?) } else { None };
+    let checked = check(unit, nexus, aborts, command, &found, class, reserved.as_deref());
+    let outcome = match (checked, pace) {
+        (Err(ended), _) => Some(ended),
+        (Ok((handler, call)), Pace::Quick) => Some(handler(&call, data_in)),
+        (Ok((_, call)), Pace::Tries(try_handler)) => try_handler(&call, data_in),
+        (Ok(_), Pace::Slow) => None,
+    };
+    if !matches!(outcome, Some(Ok(_))) {
+        data_in.truncate(before);
+    }
+    outcome.map(Completion::from)
+}
+
+fn look_up(cdb: &[u8]) -> (Found, Class) {
+    let cdb = Cdb::new(cdb);
     let found = if cdb.len() == 0 { Found::Nothing } else { find(cdb) };
     let class = match &found {
         Found::Row(row) => class_of(row, cdb),
         Found::OtherAction | Found::Nothing => Class::Free,
     };
-    // Held until the command has ended, so that a change of reservations finds nothing running.
-    let reserved = match class {
-        Class::Free | Class::Own => None,
-        Class::Asks | Class::Reads | Class::Writes => Some(unit.reservations()),
-    };
-    if aborts.is_some_and(|known| known != nexus.aborts()) {
-        return Ok(Status::TaskAborted);
+    (found, class)
+}
+
+/// Whether reservations must not change while a command of this class runs.
+fn is_bound(class: Class) -> bool {
+    match class {
+        Class::Free | Class::Own => false,
+        Class::Asks | Class::Reads | Class::Writes => true,
     }
-    let passes = matches!(&found, Found::Row(row) if row.attentive == Attentive::Passes);
+}
+
+/// Everything up to the handler, in SAM's order. `Err`: the command has ended here.
+fn check<'a>(
+    unit: &'a LogicalUnit,
+    nexus: &'a Nexus,
+    aborts: Option<u64>,
+    command: Command<'a>,
+    found: &Found,
+    class: Class,
+    reserved: Option<&Reservations>,
+) -> Result<(Handler, Call<'a>), Result<Status, Sense>> {
+    let cdb = Cdb::new(command.cdb);
+    if aborts.is_some_and(|known| known != nexus.aborts()) {
+        return Err(Ok(Status::TaskAborted));
+    }
+    let passes = matches!(found, Found::Row(row) if row.attentive == Attentive::Passes);
     if !passes && let Some(attention) = nexus.take_attention() {
-        return Err(attention);
+        return Err(Err(attention));
     }
     let row = match found {
-        Found::Row(row) => row,
-        Found::OtherAction => return Err(Sense::invalid_cdb_bit(1, 4)),
-        Found::Nothing => return Err(Sense::INVALID_OPCODE),
+        Found::Row(row) => *row,
+        Found::OtherAction => return Err(Err(Sense::invalid_cdb_bit(1, 4))),
+        Found::Nothing => return Err(Err(Sense::INVALID_OPCODE)),
     };
     if row.effect == Effect::Writes && nexus.access() == Access::ReadOnly {
-        return Err(Sense::WRITE_PROTECTED);
+        return Err(Err(Sense::WRITE_PROTECTED));
     }
-    if reserved.as_ref().is_some_and(|state| !state.permits(nexus.port(), class)) {
-        return Ok(Status::ReservationConflict);
+    if reserved.is_some_and(|state| !state.permits(nexus.port(), class)) {
+        return Err(Ok(Status::ReservationConflict));
     }
-    let handler = row.handler.ok_or(Sense::INVALID_OPCODE)?;
+    let handler = row.handler.ok_or(Err(Sense::INVALID_OPCODE))?;
     if cdb.len() < row.usage.len() {
-        return Err(Sense::invalid_cdb(cdb.len() as u16));
+        return Err(Err(Sense::invalid_cdb(cdb.len() as u16)));
     }
     if cdb.asks_for_aca() {
-        return Err(Sense::invalid_cdb_bit(row.usage.len() as u16 - 1, 2));
+        return Err(Err(Sense::invalid_cdb_bit(row.usage.len() as u16 - 1, 2)));
     }
-    handler(&Call { unit, nexus, cdb, row, sent: command.data_out }, data_in)
+    Ok((handler, Call { unit, nexus, cdb, row, sent: command.data_out }))
 }
 
 /// The table's column of reservations, with the two commands whose class depends on what they ask
@@ -142,7 +204,9 @@ mod tests {
     use super::super::nexus::Attention;
     use super::super::table::TABLE;
     use super::super::testing::{Rig, cdb10, cdb16, quiet, run, unmap_list};
-    use super::{Access, Cdb, Class, Completion, Effect, Found, Sense, data_out_length, find};
+    use super::{
+        Access, Cdb, Class, Command, Completion, Effect, Found, Sense, data_out_length, find,
+    };
 
     /// Every opcode with every value of byte 1 (service action, flags), for variable length ones
     /// every low service action, and with a length of 24 (blocks or bytes of a list).
@@ -256,6 +320,47 @@ mod tests {
         assert_eq!(done.sense.map(|s| (s.asc, s.ascq)), Some((0x29, 0x00)));
         assert_eq!(run(&rig.unit, &fresh, &[0x00; 6], &[]).0, Completion::GOOD);
         assert_eq!(rig.run(&[0x00; 6], &[]).0, Completion::GOOD);
+    }
+
+    /// The lock of the reservations is held by this very thread: whoever waited for it would hang.
+    #[test]
+    fn at_once_never_waits_for_a_lock() {
+        let rig = Rig::new(64);
+        let at_once = |cdb: &[u8], data_out: &[u8]| {
+            let command = Command { cdb, data_out };
+            rig.unit.execute_at_once(&rig.nexus, None, command, &mut vec![])
+        };
+        let (read, write) = (cdb10(0x28, 0, 0, 1), cdb10(0x2a, 0, 0, 1));
+        rig.unit.announce(Attention::CapacityChanged, None);
+        {
+            let _held = rig.unit.write_reservations();
+            for cdb in every_cdb() {
+                let _ = at_once(&cdb, &wanted_data(&cdb));
+            }
+            for cdb in [&read, &write] {
+                rig.unit.announce(Attention::CapacityChanged, None);
+                assert_eq!(at_once(cdb, &[0; 512]), None);
+                assert!(rig.nexus.take_attention().is_some(), "not told");
+            }
+        }
+        // This medium is never at once; with the blocks held it is not even asked.
+        rig.medium.at_once.store(true, Relaxed);
+        assert_eq!(at_once(&read, &[]), Some(Completion::GOOD));
+        assert_eq!(at_once(&write, &[1; 512]), Some(Completion::GOOD));
+        {
+            let _held = rig.unit.ranges.shared(0, 1);
+            assert_eq!(at_once(&read, &[]), Some(Completion::GOOD));
+            assert_eq!(at_once(&write, &[2; 512]), None);
+        }
+        {
+            let _held = rig.unit.ranges.exclusive(0, 1);
+            assert_eq!((at_once(&read, &[]), at_once(&write, &[2; 512])), (None, None));
+        }
+        assert_eq!(rig.medium.bytes()[..512], [1; 512]);
+        assert_eq!(at_once(&cdb10(0x28, 8, 0, 1), &[]), None, "FUA flushes");
+        assert_eq!(at_once(&cdb10(0x35, 0, 0, 0), &[]), None);
+        let beyond = at_once(&cdb10(0x28, 0, 64, 1), &[]);
+        assert_eq!(beyond.and_then(|done| done.sense), Some(Sense::out_of_range(64)));
     }
 
     #[test]

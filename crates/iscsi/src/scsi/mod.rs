@@ -36,7 +36,7 @@ mod sharing;
 mod testing;
 
 pub use backend::{Backend, FileBackend, Run};
-pub use dispatch::data_out_length;
+pub use dispatch::{data_in_length, data_out_length};
 pub use luns::{decode_lun, encode_lun, execute_absent, execute_well_known};
 pub use nexus::{Access, Attention, Nexus};
 pub use reservations::{Held, InitiatorPort, KeptReservations, Registrant, ReservationType};

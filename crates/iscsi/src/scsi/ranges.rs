@@ -56,6 +56,29 @@ impl RangeLocks {
         self.acquire(lba, blocks, true)
     }
 
+    /// The same as [`Self::shared`], unless that would wait.
+    pub(super) fn try_shared(&self, lba: u64, blocks: u64) -> Option<RangeGuard<'_>> {
+        self.try_acquire(lba, blocks, false)
+    }
+
+    /// The same as [`Self::exclusive`], unless that would wait.
+    pub(super) fn try_exclusive(&self, lba: u64, blocks: u64) -> Option<RangeGuard<'_>> {
+        self.try_acquire(lba, blocks, true)
+    }
+
+    /// Goes behind everybody who waits too, so that whoever does not wait starves nobody.
+    fn try_acquire(&self, lba: u64, blocks: u64, exclusive: bool) -> Option<RangeGuard<'_>> {
+        let mut queue = self.queue();
+        let ticket = queue.next_ticket;
+        let entry = Entry { ticket, start: lba, end: lba.saturating_add(blocks), exclusive };
+        if queue.entries.iter().any(|earlier| earlier.conflicts(&entry)) {
+            return None;
+        }
+        queue.next_ticket += 1;
+        queue.entries.push(entry);
+        Some(RangeGuard { locks: self, ticket })
+    }
+
     fn acquire(&self, lba: u64, blocks: u64, exclusive: bool) -> RangeGuard<'_> {
         let mut queue = self.queue();
         let ticket = queue.next_ticket;

@@ -8,7 +8,7 @@
 //! command is answered.
 
 use std::io;
-use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::nexus::Nexus;
 use super::reservations::{Change, KeptReservations, Order, Refusal, Reservations};
@@ -70,6 +70,15 @@ impl LogicalUnit {
     pub(super) fn reservations(&self) -> RwLockReadGuard<'_, Reservations> {
         // Changed by whole values only, so poison means nothing.
         self.roster.reservations.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless a change is under way or waiting for its turn.
+    pub(super) fn try_reservations(&self) -> Option<RwLockReadGuard<'_, Reservations>> {
+        match self.roster.reservations.try_read() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Waits for the commands that are running.

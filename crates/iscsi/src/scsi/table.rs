@@ -16,6 +16,21 @@ use super::{
 /// Carries a command out: appends to the data-in, or says why not.
 pub(super) type Handler = fn(&Call<'_>, &mut Vec<u8>) -> Result<Status, Sense>;
 
+/// Carries a command out if nothing has to be waited for; `None` if something would, and then
+/// nothing has been done.
+pub(super) type TryHandler = fn(&Call<'_>, &mut Vec<u8>) -> Option<Result<Status, Sense>>;
+
+/// Whether a command can be carried out by somebody who must not wait.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// Always: it touches neither the medium nor a lock.
+    Quick,
+    /// Sometimes, and this tells.
+    Tries(TryHandler),
+    /// No, or nobody has thought about it.
+    Slow,
+}
+
 /// May the command change the medium, or take something away from other initiators?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -98,6 +113,7 @@ pub(super) struct Row {
     pub(super) usage: &'static [u8],
     /// `None`: not offered (yet).
     pub(super) handler: Option<Handler>,
+    pub(super) pace: Pace,
 }
 
 impl Row {
@@ -113,6 +129,7 @@ impl Row {
             data_out: DataOut::None,
             usage,
             handler: Some(handler),
+            pace: Pace::Slow,
         }
     }
 
@@ -141,6 +158,7 @@ impl Row {
             data_out: DataOut::None,
             usage: &[],
             handler: None,
+            pace: Pace::Quick,
         }
     }
 
@@ -166,6 +184,16 @@ impl Row {
         self
     }
 
+    const fn quick(mut self) -> Self {
+        self.pace = Pace::Quick;
+        self
+    }
+
+    const fn tries(mut self, handler: TryHandler) -> Self {
+        self.pace = Pace::Tries(handler);
+        self
+    }
+
     const fn passes_attention(mut self) -> Self {
         self.attentive = Attentive::Passes;
         self
@@ -178,40 +206,40 @@ const CTL: u8 = 0x04;
 /// Every command we know of.
 #[rustfmt::skip]
 pub(super) static TABLE: &[Row] = &[
-    Row::reads("TEST UNIT READY", &[0x00, 0, 0, 0, 0, CTL], primary::test_unit_ready).class(Class::Asks),
-    Row::reads("REQUEST SENSE", &[0x03, 0x01, 0, 0, 0xff, CTL], primary::request_sense).passes_attention().class(Class::Free),
+    Row::reads("TEST UNIT READY", &[0x00, 0, 0, 0, 0, CTL], primary::test_unit_ready).class(Class::Asks).quick(),
+    Row::reads("REQUEST SENSE", &[0x03, 0x01, 0, 0, 0xff, CTL], primary::request_sense).passes_attention().class(Class::Free).quick(),
     Row::absent(0x04, "FORMAT UNIT", Writes),
     Row::absent(0x07, "REASSIGN BLOCKS", Writes),
-    Row::reads("READ(6)", &[0x08, 0x1f, 0xff, 0xff, 0xff, CTL], block::read),
-    Row::writes("WRITE(6)", &[0x0a, 0x1f, 0xff, 0xff, 0xff, CTL], DataOut::Blocks, block::write),
-    Row::reads("INQUIRY", &[0x12, 0x03, 0xff, 0xff, 0xff, CTL], inquiry::inquiry).passes_attention().class(Class::Free),
+    Row::reads("READ(6)", &[0x08, 0x1f, 0xff, 0xff, 0xff, CTL], block::read).tries(block::read_at_once),
+    Row::writes("WRITE(6)", &[0x0a, 0x1f, 0xff, 0xff, 0xff, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
+    Row::reads("INQUIRY", &[0x12, 0x03, 0xff, 0xff, 0xff, CTL], inquiry::inquiry).passes_attention().class(Class::Free).quick(),
     Row::reads("MODE SELECT(6)", &[0x15, 0x11, 0, 0, 0xff, CTL], mode::select6).takes(DataOut::ListAt4).class(Class::Writes),
     Row::writes("RESERVE(6)", &[0x16, 0x1f, 0, 0, 0, CTL], DataOut::None, persist::reserve6).class(Class::Own),
     Row::reads("RELEASE(6)", &[0x17, 0x1f, 0, 0, 0, CTL], persist::release6).class(Class::Own),
-    Row::reads("MODE SENSE(6)", &[0x1a, 0x08, 0xff, 0xff, 0xff, CTL], mode::sense6),
+    Row::reads("MODE SENSE(6)", &[0x1a, 0x08, 0xff, 0xff, 0xff, CTL], mode::sense6).quick(),
     Row::reads("START STOP UNIT", &[0x1b, 0x01, 0, 0x0f, 0xf7, CTL], primary::start_stop_unit).class(Class::Writes),
     Row::reads("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x03, CTL], primary::prevent_allow).class(Class::Writes),
-    Row::reads("READ CAPACITY(10)", &[0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, CTL], block::read_capacity10).class(Class::Asks),
-    Row::reads("READ(10)", &[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::read),
-    Row::writes("WRITE(10)", &[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write),
+    Row::reads("READ CAPACITY(10)", &[0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, CTL], block::read_capacity10).class(Class::Asks).quick(),
+    Row::reads("READ(10)", &[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::read).tries(block::read_at_once),
+    Row::writes("WRITE(10)", &[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
     Row::writes("WRITE AND VERIFY(10)", &[0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(10)", &[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::verify).takes(DataOut::Compared),
-    Row::reads("PRE-FETCH(10)", &[0x34, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::prefetch),
+    Row::reads("PRE-FETCH(10)", &[0x34, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::prefetch).quick(),
     Row::reads("SYNCHRONIZE CACHE(10)", &[0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::synchronize_cache).class(Class::Writes),
-    Row::reads("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, CTL], primary::defects10),
+    Row::reads("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, CTL], primary::defects10).quick(),
     Row::absent(0x3b, "WRITE BUFFER", Writes),
     Row::absent(0x3f, "WRITE LONG(10)", Writes),
     Row::writes("WRITE SAME(10)", &[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Pattern, provisioning::write_same),
     Row::writes("UNMAP", &[0x42, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], DataOut::ListAt7, provisioning::unmap),
     Row::absent(0x48, "SANITIZE", Writes),
-    Row::reads("LOG SENSE", &[0x4d, 0x01, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CTL], log::log_sense).class(Class::Free),
+    Row::reads("LOG SENSE", &[0x4d, 0x01, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CTL], log::log_sense).class(Class::Free).quick(),
     Row::absent(0x50, "XDWRITE(10)", Writes),
     Row::absent(0x51, "XPWRITE(10)", Writes),
     Row::absent(0x53, "XDWRITEREAD(10)", Writes),
     Row::reads("MODE SELECT(10)", &[0x55, 0x11, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], mode::select10).takes(DataOut::ListAt7).class(Class::Writes),
     Row::absent(0x56, "RESERVE(10)", Writes),
     Row::absent(0x57, "RELEASE(10)", Reads),
-    Row::reads("MODE SENSE(10)", &[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, CTL], mode::sense10),
+    Row::reads("MODE SENSE(10)", &[0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff, 0xff, CTL], mode::sense10).quick(),
     Row::reads("PERSISTENT RESERVE IN, READ KEYS", &[0x5e, 0x00, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::read_keys).class(Class::Own).action(0),
     Row::reads("PERSISTENT RESERVE IN, READ RESERVATION", &[0x5e, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::read_reservation).class(Class::Own).action(1),
     Row::reads("PERSISTENT RESERVE IN, REPORT CAPABILITIES", &[0x5e, 0x02, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], persist::report_capabilities).class(Class::Own).action(2),
@@ -230,29 +258,29 @@ pub(super) static TABLE: &[Row] = &[
     Row::absent(0x7f, "variable length write", Writes),
     Row::absent(0x83, "third-party copy out", Writes),
     Row::absent(0x84, "third-party copy in", Reads),
-    Row::reads("READ(16)", &[0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read),
+    Row::reads("READ(16)", &[0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once),
     Row::writes("COMPARE AND WRITE", &[0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0, CTL], DataOut::OldAndNew, block::compare_and_write),
-    Row::writes("WRITE(16)", &[0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write),
+    Row::writes("WRITE(16)", &[0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
     Row::writes("ORWRITE(16)", &[0x8b, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::or_write),
     Row::writes("WRITE AND VERIFY(16)", &[0x8e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(16)", &[0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
-    Row::reads("PRE-FETCH(16)", &[0x90, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::prefetch),
+    Row::reads("PRE-FETCH(16)", &[0x90, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::prefetch).quick(),
     Row::reads("SYNCHRONIZE CACHE(16)", &[0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::synchronize_cache).class(Class::Writes),
     Row::writes("WRITE SAME(16)", &[0x93, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Pattern, provisioning::write_same),
     Row::absent(0x9a, "WRITE STREAM(16)", Writes),
     Row::absent(0x9c, "WRITE ATOMIC(16)", Writes),
-    Row::reads("READ CAPACITY(16)", &[0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, CTL], block::read_capacity16).action(0x10).class(Class::Asks),
+    Row::reads("READ CAPACITY(16)", &[0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, CTL], block::read_capacity16).action(0x10).class(Class::Asks).quick(),
     Row::reads("GET LBA STATUS", &[0x9e, 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], provisioning::get_lba_status).action(0x12),
     Row::absent(0x9f, "service action out(16)", Writes),
-    Row::reads("REPORT LUNS", &[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], luns::report_luns).passes_attention().class(Class::Free),
-    Row::reads("REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::target_port_groups).class(Class::Free).action(0x0a),
-    Row::reads("REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::operation_codes).action(0x0c),
-    Row::reads("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::task_management).action(0x0d),
-    Row::reads("READ(12)", &[0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read),
-    Row::writes("WRITE(12)", &[0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write),
+    Row::reads("REPORT LUNS", &[0xa0, 0, 0xff, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], luns::report_luns).passes_attention().class(Class::Free).quick(),
+    Row::reads("REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::target_port_groups).class(Class::Free).action(0x0a).quick(),
+    Row::reads("REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::operation_codes).action(0x0c).quick(),
+    Row::reads("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::task_management).action(0x0d).quick(),
+    Row::reads("READ(12)", &[0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once),
+    Row::writes("WRITE(12)", &[0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
     Row::writes("WRITE AND VERIFY(12)", &[0xae, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
     Row::reads("VERIFY(12)", &[0xaf, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
-    Row::reads("READ DEFECT DATA(12)", &[0xb7, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::defects12),
+    Row::reads("READ DEFECT DATA(12)", &[0xb7, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::defects12).quick(),
 ];
 
 /// What the table says about a CDB.

@@ -4,7 +4,7 @@
 //! with a pause between them, so that a missing block lock shows.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::yield_now;
 
@@ -20,6 +20,8 @@ pub(super) struct Memory {
     pub(super) mutations: AtomicU32,
     pub(super) discards: AtomicU32,
     pub(super) zeroings: AtomicU32,
+    /// It says that reads and writes need not wait.
+    pub(super) at_once: AtomicBool,
 }
 
 impl Memory {
@@ -31,6 +33,7 @@ impl Memory {
             mutations: AtomicU32::default(),
             discards: AtomicU32::default(),
             zeroings: AtomicU32::default(),
+            at_once: AtomicBool::new(false),
         })
     }
 
@@ -75,6 +78,16 @@ impl Backend for Arc<Memory> {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.mutate(&self.mutations, offset, buf)
+    }
+
+    fn read_at_once(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        let at_once = self.at_once.load(Ordering::Relaxed);
+        if at_once { self.read_at(buf, offset).map(|()| true) } else { Ok(false) }
+    }
+
+    fn write_at_once(&self, buf: &[u8], offset: u64) -> io::Result<bool> {
+        let at_once = self.at_once.load(Ordering::Relaxed);
+        if at_once { self.write_at(buf, offset).map(|()| true) } else { Ok(false) }
     }
 
     fn flush(&self) -> io::Result<()> {

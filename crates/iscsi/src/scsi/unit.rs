@@ -100,6 +100,20 @@ impl LogicalUnit {
         dispatch::execute(self, nexus, Some(aborts), command, data_in)
     }
 
+    /// The same as [`Self::execute_begun`] if nothing has to be waited for, a lock included. `None`:
+    /// something would have to, and nothing has been done. `aborts` is none for a command that
+    /// arrives now.
+    pub fn execute_at_once(
+        &self,
+        nexus: &Nexus,
+        aborts: Option<u64>,
+        command: Command<'_>,
+        data_in: &mut Vec<u8>,
+    ) -> Option<Completion> {
+        debug_assert!(nexus.is_of(&self.roster), "the nexus belongs to another unit");
+        dispatch::execute_at_once(self, nexus, aborts, command, data_in)
+    }
+
     /// LOGICAL UNIT RESET, asked for by `by`, after the transport has ended all commands. Every
     /// nexus is told; the standard makes no exception for the one that asked.
     pub fn reset(&self, by: &Nexus) {

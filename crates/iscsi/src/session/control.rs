@@ -1,12 +1,15 @@
 //! Everything in the full feature phase that is not a command or its data: NOP, text, task
 //! management and logout.
 //!
-//! Commands run to their end as they arrive, so the only tasks that can be aborted are writes still
-//! waiting for data. A task management function that concerns other sessions goes through the
-//! unit's task set, which first waits for what they are executing.
+//! What has not begun is aborted at once. What a worker is running ends unanswered, and a task
+//! management function is answered only when all that it concerns has ended; this thread goes on
+//! meanwhile. A function that concerns other sessions voids what they have waiting through the
+//! unit's task set, and a worker then waits for what they are executing.
 
 use super::End;
-use super::feature::{Session, UNIT_LUN};
+use super::backlog::{Errand, Job};
+use super::feature::Session;
+use super::run::UNIT_LUN;
 use crate::login::PORTAL_GROUP;
 use crate::login::keys::number;
 use crate::name::Name;
@@ -14,7 +17,7 @@ use crate::pdu::request::{Logout, NopOut, TaskManagement, Text};
 use crate::pdu::response::{LogoutResponse, NopIn, Response, TaskManagementResponse, TextResponse};
 use crate::pdu::{Frame, NO_TAG, text};
 use crate::portals;
-use crate::scsi::{self, Attention};
+use crate::scsi;
 
 /// Text one negotiation may consist of.
 const MAX_TEXT: usize = 16 << 10;
@@ -26,6 +29,17 @@ pub struct TextExchange {
     answer: Vec<u8>,
     /// Task tag and transfer tag of the exchange.
     open: Option<(u32, u32)>,
+}
+
+/// Task management functions that may wait at once.
+const MAX_FUNCTIONS: usize = 16;
+
+/// A task management function that is answered when other things have ended.
+#[derive(Debug)]
+pub struct Function {
+    itt: u32,
+    /// Tickets of those other things.
+    waits_for: Vec<u64>,
 }
 
 /// Task management responses.
@@ -55,68 +69,89 @@ impl Session<'_> {
     pub(super) fn task_management(&mut self, pdu: &TaskManagement) -> Result<(), End> {
         // A revoked session must not reset anything either.
         let Some(_pass) = self.gate.enter() else { return Err(End::Revoked) };
-        let response = self.manage(pdu);
-        let answer =
-            TaskManagementResponse { response, itt: pdu.itt, counters: self.sequence.status() };
-        self.outbox.push(&Response::TaskManagement(answer), &[]);
+        if self.functions.len() >= MAX_FUNCTIONS {
+            self.function_answer(pdu.itt, outcome::REJECTED);
+            return Ok(());
+        }
+        match self.manage(pdu)? {
+            Ok(waits_for) if waits_for.is_empty() => {
+                self.function_answer(pdu.itt, outcome::COMPLETE);
+            }
+            Ok(waits_for) => self.functions.push(Function { itt: pdu.itt, waits_for }),
+            Err(response) => self.function_answer(pdu.itt, response),
+        }
         self.solicit();
         Ok(())
     }
 
-    fn manage(&mut self, pdu: &TaskManagement) -> u8 {
+    /// What must end before the function is complete; or the answer if it is refused.
+    fn manage(&mut self, pdu: &TaskManagement) -> Result<Result<Vec<u64>, u8>, End> {
         if self.attached.is_none() {
-            return outcome::REJECTED;
+            return Ok(Err(outcome::REJECTED));
         }
         let of_unit = scsi::decode_lun(pdu.lun) == UNIT_LUN;
-        match pdu.function {
-            1 => match self.transfers.abort(pdu.referenced_task, pdu.lun) {
-                Some(transfer) => {
-                    self.leave_window(&transfer);
-                    outcome::COMPLETE
-                }
-                None => outcome::NO_SUCH_TASK,
+        Ok(match pdu.function {
+            1 => match self.abort(pdu.referenced_task, pdu.lun) {
+                Some(running) => Ok(running.into_iter().collect()),
+                None => Err(outcome::NO_SUCH_TASK),
             },
-            2 | 4 | 5 if !of_unit => outcome::NO_SUCH_UNIT,
-            2 => {
-                self.abort_own(pdu.lun);
-                outcome::COMPLETE
-            }
+            2 | 4 | 5 if !of_unit => Err(outcome::NO_SUCH_UNIT),
+            2 => Ok(self.abort_own(pdu.lun)),
             // There is no auto contingent allegiance to clear.
-            3 => outcome::NOT_SUPPORTED,
+            3 => Err(outcome::NOT_SUPPORTED),
             4 => {
                 self.abort_own(pdu.lun);
-                if let Some(attached) = &self.attached {
-                    attached.tasks.abort_all();
-                    attached.unit.announce(Attention::CommandsCleared, Some(&attached.nexus));
-                }
-                outcome::COMPLETE
+                Ok(vec![self.void_all(Errand::Clear)?])
             }
             // A target has one unit, so a warm reset of the target is a reset of that unit.
             5 | 6 => {
                 self.abort_own(scsi::encode_lun(UNIT_LUN));
-                if let Some(attached) = &self.attached {
-                    attached.tasks.abort_all();
-                    attached.unit.reset(&attached.nexus);
-                }
-                outcome::COMPLETE
+                Ok(vec![self.void_all(Errand::Reset)?])
             }
             // Would end the sessions of all other hosts: not for one host to do.
-            7 => outcome::NOT_ALLOWED,
-            8 => outcome::NO_REASSIGN,
-            _ => outcome::REJECTED,
+            7 => Err(outcome::NOT_ALLOWED),
+            8 => Err(outcome::NO_REASSIGN),
+            _ => Err(outcome::REJECTED),
+        })
+    }
+
+    /// Aborts this session's tasks; returns those that a worker still runs.
+    fn abort_own(&mut self, lun: [u8; 8]) -> Vec<u64> {
+        let tags = self.pending.tasks_of(lun);
+        tags.into_iter().filter_map(|itt| self.abort(itt, lun).flatten()).collect()
+    }
+
+    /// Voids the tasks of every session of the unit; a worker does the waiting, and then `errand`.
+    fn void_all(&mut self, errand: Errand) -> Result<u64, End> {
+        if let Some(attached) = &self.attached {
+            attached.tasks.void_waiting();
+        }
+        let ticket = self.pending.ticket();
+        let job = Job { ticket, errand, data_out: Vec::new(), data_in: Vec::new() };
+        self.backlog()?.hand_over(job, true);
+        Ok(ticket)
+    }
+
+    /// Something has ended that functions may wait for.
+    pub(super) fn function_heard(&mut self, ticket: u64) {
+        for function in &mut self.functions {
+            function.waits_for.retain(|waits_for| *waits_for != ticket);
+        }
+        while let Some(at) = self.functions.iter().position(|it| it.waits_for.is_empty()) {
+            let function = self.functions.remove(at);
+            self.function_answer(function.itt, outcome::COMPLETE);
         }
     }
 
-    fn abort_own(&mut self, lun: [u8; 8]) {
-        for itt in self.transfers.tasks_of(lun) {
-            if let Some(transfer) = self.transfers.abort(itt, lun) {
-                self.leave_window(&transfer);
-            }
-        }
+    fn function_answer(&mut self, itt: u32, response: u8) {
+        let answer = TaskManagementResponse { response, itt, counters: self.sequence.status() };
+        self.outbox.push(&Response::TaskManagement(answer), &[]);
     }
 
     /// Answers a logout; the connection ends after it.
     pub(super) fn logout(&mut self, pdu: &Logout) -> End {
+        // Nothing of this session may still change the medium when it is told that it is over.
+        self.backlog = None;
         let response = match pdu.reason {
             0 => 0,
             1 if pdu.cid == self.claim.cid => 0,

@@ -1,21 +1,27 @@
 //! One connection from accept to close, on its own thread.
 //!
-//! The loop receives what is there, handles every whole PDU in it (commands run to their end right
-//! here), and sends the collected answers when nothing whole is left to handle; so a deep queue
-//! costs few system calls and an idle session none. All waiting happens in socket calls with
-//! timeouts, and shutting the socket from another thread wakes them, so a revoke never waits for a
-//! peer. What a deadline counts is whole PDUs, never bytes: a peer that trickles gains nothing.
+//! The loop receives what is there, handles every whole PDU in it (commands that need not wait run
+//! to their end right here, the others are handed to workers), and sends the collected answers when
+//! nothing whole is left to handle; so a deep queue costs few system calls and an idle session
+//! none. It waits in socket calls with timeouts, and while a worker has something of it in a poll
+//! of the socket and the worker's bell. Shutting the socket from another thread wakes either, so a
+//! revoke never waits for a peer. What a deadline counts is whole PDUs, never bytes: a peer that trickles gains nothing.
 //!
 //! Memory of a session is bounded; `Limits` says by what.
 
+mod backlog;
+mod commands;
 mod control;
 mod feature;
+mod pending;
+mod run;
 mod sequence;
 pub mod tasks;
 mod transfer;
 mod wire;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use self::feature::Session;
@@ -53,6 +59,9 @@ pub enum End {
     /// The login took too long.
     #[error("login not finished in time")]
     LoginTimeout,
+    /// A command panicked; the panic hook has said where.
+    #[error("a command panicked")]
+    Panicked,
     /// The socket failed.
     #[error("socket: {0}")]
     Socket(#[from] io::Error),
@@ -63,15 +72,18 @@ impl End {
     fn is_polite(&self) -> bool {
         match self {
             Self::LoggedOut | Self::Refused(..) | Self::Protocol(_) | Self::Frame(_) => true,
-            Self::Closed | Self::Revoked | Self::Silent | Self::LoginTimeout | Self::Socket(_) => {
-                false
-            }
+            Self::Closed
+            | Self::Revoked
+            | Self::Silent
+            | Self::LoginTimeout
+            | Self::Panicked
+            | Self::Socket(_) => false,
         }
     }
 }
 
 /// Serves one connection until it ends. Everything it holds is let go when this returns.
-pub fn serve(registry: &Registry, connection: &Connection) {
+pub fn serve(registry: &Registry, connection: &Arc<Connection>) {
     let peer = connection.peer;
     let mut granted = false;
     match run(registry, connection, &mut granted) {
@@ -87,7 +99,7 @@ pub fn serve(registry: &Registry, connection: &Connection) {
 /// `granted` is set once the connection is a session on a unit.
 fn run(
     registry: &Registry,
-    connection: &Connection,
+    connection: &Arc<Connection>,
     granted: &mut bool,
 ) -> Result<std::convert::Infallible, End> {
     let limits = registry.limits();
@@ -210,23 +222,32 @@ fn serve_session(
                 Err(error) => return Err(session.bad_frame(error)),
             }
         };
+        session.settle()?;
         session.flush()?;
         if whole {
             heard = Instant::now();
             pinged = None;
         }
         let timeout = if pinged.is_some() { patience } else { idle };
-        let received = inbox.fill(&connection.stream, need, timeout)?;
+        let received = if session.is_waiting() {
+            let silent_since = pinged.unwrap_or(heard);
+            let left = timeout.saturating_sub(silent_since.elapsed());
+            session.wait(inbox, &connection.stream, need, left)?
+        } else {
+            inbox.fill(&connection.stream, need, timeout)?
+        };
         if received == Received::End {
             let revoked = connection.gate.is_closed();
             return Err(if revoked { End::Revoked } else { End::Closed });
         }
         // Silence, or bytes: only a whole PDU counts as having come in time.
         let now = Instant::now();
-        session.received(now);
+        if received == Received::Bytes {
+            session.received(now);
+        }
         match pinged {
             Some(since) if now.duration_since(since) >= patience => {
-                if received == Received::Nothing || !session.has_whole(inbox) {
+                if received != Received::Bytes || !session.has_whole(inbox) {
                     return Err(End::Silent);
                 }
             }

@@ -4,11 +4,12 @@
 //! for them next. Data is taken strictly in order (DataPDUInOrder and DataSequenceInOrder are always
 //! Yes), so a transfer is a buffer that grows to its expected length. Memory is bounded: unsolicited
 //! data by FirstBurstLength per command, solicited data by a reservation that is made before the
-//! first R2T of a command is sent. A transfer that has gone wrong keeps its verdict, takes the rest
+//! first R2T of a command is sent, and given back when the command has ended. A transfer that has gone wrong keeps its verdict, takes the rest
 //! of its sequence without storing it, and then ends; so the stream stays in step.
 
 use std::collections::{HashMap, VecDeque};
 
+use super::tasks::Began;
 use crate::limits::Limits;
 use crate::login::keys::Parameters;
 use crate::pdu::NO_TAG;
@@ -25,14 +26,16 @@ const OUT_OF_SEQUENCE: Sense = Sense::new(SenseKey::AbortedCommand, 0x4b, 0x00);
 const WRONG_OFFSET: Sense = Sense::new(SenseKey::AbortedCommand, 0x4b, 0x05);
 
 /// Immediate commands that may be open at once; they have no place in the command window.
-const MAX_IMMEDIATE: usize = 16;
+pub const MAX_IMMEDIATE: usize = 16;
 
 /// Aborted tasks whose late data is still expected and dropped.
 const MAX_FORGOTTEN: usize = 256;
 
 /// Buffers kept for reuse, and the size above which one is not worth keeping.
-const SPARE_BUFFERS: usize = 4;
+const SPARE_BUFFERS: usize = 32;
 const SPARE_BYTES: usize = 1 << 20;
+/// All of them together.
+const SPARE_TOTAL: usize = 4 << 20;
 
 /// One write command and what has come of its data.
 #[derive(Debug)]
@@ -43,12 +46,13 @@ pub struct Transfer {
     pub data: Vec<u8>,
     /// How it ends whatever still comes.
     pub verdict: Option<Completion>,
-    /// Epoch of the task set it began in.
-    pub began: u64,
+    /// When it began.
+    pub began: Began,
     /// R2Ts sent.
     pub r2t_sn: u32,
+    /// Its part of the budget, to be given back with [`Transfers::release`].
+    pub reserved: usize,
     phase: Phase,
-    reserved: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,7 @@ pub struct Transfers {
     reserved: usize,
     forgotten: VecDeque<u32>,
     spare: Vec<Vec<u8>>,
+    spare_bytes: usize,
 }
 
 impl Transfers {
@@ -118,11 +123,13 @@ impl Transfers {
             reserved: 0,
             forgotten: VecDeque::new(),
             spare: Vec::new(),
+            spare_bytes: 0,
         }
     }
 
     /// A task of this tag is open.
-    pub fn contains(&self, itt: u32) -> bool {
+    #[cfg(test)]
+    fn contains(&self, itt: u32) -> bool {
         self.open.contains_key(&itt)
     }
 
@@ -150,16 +157,17 @@ impl Transfers {
         command: &ScsiCommand,
         immediate: &[u8],
         verdict: Option<Completion>,
-        began: u64,
+        began: Began,
     ) -> Outcome {
         let open_immediate = self.open.values().filter(|t| t.command.immediate).count();
         if command.immediate && open_immediate >= MAX_IMMEDIATE {
             return Outcome::TooManyImmediate;
         }
         self.forgotten.retain(|itt| *itt != command.itt);
+        let data = self.buffer();
         let mut transfer = Transfer {
             command: *command,
-            data: self.spare.pop().unwrap_or_default(),
+            data,
             verdict,
             began,
             r2t_sn: 0,
@@ -222,8 +230,6 @@ impl Transfers {
     fn end_of_sequence(&mut self, mut transfer: Transfer) -> Outcome {
         let whole = transfer.data.len() == transfer.command.expected_len as usize;
         if whole || transfer.verdict.is_some() {
-            self.reserved -= transfer.reserved;
-            transfer.reserved = 0;
             return Outcome::Complete(transfer);
         }
         transfer.phase = Phase::Waiting;
@@ -241,22 +247,23 @@ impl Transfers {
         Outcome::Open
     }
 
-    /// The next R2T that may be sent within the memory budget. One command always may, or nothing
-    /// would ever move.
-    pub fn solicit(&mut self, next_tag: &mut u32) -> Option<Solicit> {
-        let itt = *self.waiting.front()?;
+    /// The next R2T that may be sent within the memory budget. The `oldest` command of the session
+    /// always may: it waits for no other, so there is always one that moves, even when everything
+    /// that holds memory waits for its turn behind it.
+    pub fn solicit(&mut self, next_tag: &mut u32, oldest: Option<u32>) -> Option<Solicit> {
+        let at = self.waiting.iter().take(1).position(|itt| self.fits(*itt)).or_else(|| {
+            let oldest = oldest?;
+            self.waiting.iter().position(|itt| *itt == oldest)
+        })?;
+        let itt = self.waiting.remove(at)?;
         // An aborted task has left the queue as well, so whoever waits is open.
         let transfer = self.open.get_mut(&itt)?;
         let expected = transfer.command.expected_len as usize;
         if transfer.reserved == 0 {
-            if self.reserved > 0 && self.reserved + expected > self.budget {
-                return None;
-            }
             transfer.reserved = expected;
             self.reserved += expected;
             transfer.data.reserve_exact(expected - transfer.data.len());
         }
-        self.waiting.pop_front();
         let offset = transfer.data.len();
         let end = expected.min(offset + self.parameters.max_burst);
         *next_tag = next_tag.wrapping_add(1);
@@ -277,6 +284,19 @@ impl Transfers {
         })
     }
 
+    /// Its memory is there, or there is memory for it.
+    fn fits(&self, itt: u32) -> bool {
+        self.open.get(&itt).is_some_and(|transfer| {
+            let more = transfer.command.expected_len as usize;
+            transfer.reserved > 0 || self.reserved == 0 || self.reserved + more <= self.budget
+        })
+    }
+
+    /// Gives the memory of a command back that has ended.
+    pub fn release(&mut self, reserved: usize) {
+        self.reserved -= reserved;
+    }
+
     /// Forgets one task; its late data will be dropped. `None`: there is no such task.
     pub fn abort(&mut self, itt: u32, lun: [u8; 8]) -> Option<Transfer> {
         if self.open.get(&itt)?.command.lun != lun {
@@ -292,16 +312,20 @@ impl Transfers {
         Some(transfer)
     }
 
-    /// Every open task of a logical unit.
-    pub fn tasks_of(&self, lun: [u8; 8]) -> Vec<u32> {
-        let of_unit = self.open.values().filter(|t| t.command.lun == lun);
-        of_unit.map(|t| t.command.itt).collect()
+    /// An empty buffer, used before if possible.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
     }
 
     /// Takes a buffer back for reuse.
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < SPARE_BUFFERS && buffer.capacity() <= SPARE_BYTES {
+        let size = buffer.capacity();
+        let worth = size > 0 && size <= SPARE_BYTES && self.spare_bytes + size <= SPARE_TOTAL;
+        if worth && self.spare.len() < SPARE_BUFFERS {
             buffer.clear();
+            self.spare_bytes += size;
             self.spare.push(buffer);
         }
     }
@@ -309,6 +333,7 @@ impl Transfers {
     /// Gives memory back; for quiet moments.
     pub fn shrink(&mut self) {
         self.spare = Vec::new();
+        self.spare_bytes = 0;
     }
 
     /// Bytes held for open transfers.
@@ -372,17 +397,22 @@ mod tests {
     fn bursts_are_solicited_one_after_the_other() {
         let mut t = transfers(parameters(true, true));
         let mut tag = 0;
-        assert!(matches!(t.begin(&command(1, 5000, true), &[7; 1000], None, 0), Outcome::Open));
+        assert!(matches!(
+            t.begin(&command(1, 5000, true), &[7; 1000], None, Began::default()),
+            Outcome::Open
+        ));
         let mut offsets = Vec::new();
         loop {
-            let s = t.solicit(&mut tag).unwrap();
+            let s = t.solicit(&mut tag, None).unwrap();
             offsets.push((s.offset, s.len, s.r2t_sn));
-            assert_eq!(t.solicit(&mut tag), None);
+            assert_eq!(t.solicit(&mut tag, None), None);
             let data = vec![7; s.len as usize];
             match t.data_out(&data_out(1, s.ttt, 0, s.offset, true), &data) {
                 Outcome::Open => {}
                 Outcome::Complete(done) => {
                     assert_eq!(done.data, vec![7; 5000]);
+                    assert_eq!(t.reserved, 5000, "until the command has ended");
+                    t.release(done.reserved);
                     break;
                 }
                 other => panic!("{other:?}"),
@@ -397,13 +427,15 @@ mod tests {
         let mut t = transfers(parameters(true, true));
         let mut tag = 0;
         for itt in 0..4 {
-            t.begin(&command(itt, 6000, true), &[], None, 0);
+            t.begin(&command(itt, 6000, true), &[], None, Began::default());
         }
-        assert_eq!(t.solicit(&mut tag).unwrap().itt, 0);
-        assert_eq!(t.solicit(&mut tag), None);
+        assert_eq!(t.solicit(&mut tag, None).unwrap().itt, 0);
+        assert_eq!(t.solicit(&mut tag, None), None);
         assert!(t.held() <= 8192);
         t.abort(0, [0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
-        assert_eq!(t.solicit(&mut tag).unwrap().itt, 1);
+        assert_eq!(t.solicit(&mut tag, None).unwrap().itt, 1);
+        assert_eq!(t.solicit(&mut tag, None), None);
+        assert_eq!(t.solicit(&mut tag, Some(3)).unwrap().itt, 3, "the oldest may");
     }
 
     #[test]
@@ -412,7 +444,7 @@ mod tests {
             [(5, 0, 100, OUT_OF_SEQUENCE), (0, 512, 100, WRONG_OFFSET), (0, 0, 1025, WRONG_AMOUNT)]
         {
             let mut t = transfers(parameters(false, true));
-            t.begin(&command(1, 4000, false), &[], None, 0);
+            t.begin(&command(1, 4000, false), &[], None, Began::default());
             let bad = data_out(1, NO_TAG, sn, offset, false);
             assert!(matches!(t.data_out(&bad, &vec![0; len]), Outcome::Open));
             let last = data_out(1, NO_TAG, sn + 1, 0, true);
@@ -425,10 +457,10 @@ mod tests {
     #[test]
     fn unknown_tags_change_nothing() {
         let mut t = transfers(parameters(true, true));
-        t.begin(&command(1, 4000, true), &[], None, 0);
+        t.begin(&command(1, 4000, true), &[], None, Began::default());
         assert!(matches!(t.data_out(&data_out(1, 9, 0, 0, true), &[]), Outcome::Unknown));
         assert!(matches!(t.data_out(&data_out(2, 9, 0, 0, true), &[]), Outcome::Unknown));
-        let s = t.solicit(&mut 0).unwrap();
+        let s = t.solicit(&mut 0, None).unwrap();
         let wrong = data_out(1, s.ttt + 1, 0, 0, true);
         assert!(matches!(t.data_out(&wrong, &[0; 4000]), Outcome::Unknown));
         assert!(t.contains(1));
@@ -437,7 +469,7 @@ mod tests {
     #[test]
     fn late_data_of_an_aborted_task_is_dropped() {
         let mut t = transfers(parameters(false, true));
-        t.begin(&command(1, 4000, false), &[], None, 0);
+        t.begin(&command(1, 4000, false), &[], None, Began::default());
         assert!(t.abort(1, [0; 8]).is_none(), "another unit's task");
         assert!(t.abort(1, [0, 1, 0, 0, 0, 0, 0, 0]).is_some());
         assert!(matches!(t.data_out(&data_out(1, NO_TAG, 0, 0, true), &[0; 9]), Outcome::Late));
@@ -469,12 +501,17 @@ mod tests {
                     let c = command(itt, 3000, last);
                     let data = vec![0; len];
                     let verdict = t.judge(&c, &data);
-                    t.begin(&c, &data, verdict, 0);
+                    if let Outcome::Complete(done) = t.begin(&c, &data, verdict, Began::default()) {
+                        t.release(done.reserved);
+                    }
                 } else {
                     let ttt = if ttt == 0 { NO_TAG } else { ttt };
-                    t.data_out(&data_out(itt, ttt, sn, offset, last), &vec![0; len]);
+                    let pdu = data_out(itt, ttt, sn, offset, last);
+                    if let Outcome::Complete(done) = t.data_out(&pdu, &vec![0; len]) {
+                        t.release(done.reserved);
+                    }
                 }
-                t.solicit(&mut tag);
+                t.solicit(&mut tag, None);
                 prop_assert!(t.held() <= 3 * 4096);
                 prop_assert!(t.reserved <= 8192);
             }

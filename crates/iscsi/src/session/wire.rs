@@ -9,6 +9,9 @@ use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
 use crate::pdu::frame::{self, Parsed};
 use crate::pdu::header;
 use crate::pdu::{Digests, FrameError, Header, Response};
@@ -28,6 +31,8 @@ pub enum Received {
     End,
     /// Nothing within the timeout.
     Nothing,
+    /// Nothing, but something else needs to be looked at.
+    Woken,
 }
 
 /// The receiving side.
@@ -86,11 +91,7 @@ impl Inbox {
             stream.set_read_timeout(Some(timeout))?;
             self.timeout = Some(timeout);
         }
-        if self.start + need > self.buffer.len() || self.end == self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
-        }
+        self.make_room(need);
         let mut stream = stream;
         match stream.read(&mut self.buffer[self.end..]) {
             Ok(0) => Ok(Received::End),
@@ -103,6 +104,30 @@ impl Inbox {
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => Ok(Received::Nothing),
             Err(e) => Err(e),
+        }
+    }
+}
+
+impl Inbox {
+    /// Receives what is there already; `None` if nothing is.
+    pub fn fill_now(&mut self, stream: &TcpStream, need: usize) -> io::Result<Option<Received>> {
+        self.make_room(need);
+        match recv(stream, &mut self.buffer[self.end..], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => Ok(Some(Received::End)),
+            Ok((_, n)) => {
+                self.end += n;
+                Ok(Some(Received::Bytes))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn make_room(&mut self, need: usize) {
+        if self.start + need > self.buffer.len() || self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
         }
     }
 }

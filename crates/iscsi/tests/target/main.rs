@@ -18,3 +18,4 @@ mod scene;
 mod shared;
 mod tasks;
 mod usage;
+mod waiting;

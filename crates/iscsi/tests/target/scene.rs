@@ -23,6 +23,16 @@ pub struct Medium {
     writes: AtomicU64,
     held: Mutex<Held>,
     changed: Condvar,
+    stuck: Mutex<Stuck>,
+    unstuck: Condvar,
+}
+
+/// One block that nobody gets past, and one that panics.
+#[derive(Default)]
+struct Stuck {
+    block: Option<u64>,
+    inside: usize,
+    cursed: Option<u64>,
 }
 
 #[derive(Default)]
@@ -63,6 +73,49 @@ impl Medium {
         self.changed.notify_all();
     }
 
+    /// Writes that are held in the backend.
+    pub fn held(&self) -> u64 {
+        self.held.lock().unwrap().inside as u64
+    }
+
+    /// From now on reads and writes that touch `block` stay inside the backend.
+    pub fn stick(&self, block: u64) {
+        self.stuck.lock().unwrap().block = Some(block);
+    }
+
+    pub fn unstick(&self) {
+        self.stuck.lock().unwrap().block = None;
+        self.unstuck.notify_all();
+    }
+
+    /// Reads and writes that are stuck.
+    pub fn stuck(&self) -> usize {
+        self.stuck.lock().unwrap().inside
+    }
+
+    /// Waits until so many are stuck.
+    pub fn wait_stuck(&self, count: usize) {
+        eventually("something is stuck", || self.stuck() >= count);
+    }
+
+    /// From now on reads and writes that touch `block` panic.
+    pub fn curse(&self, block: u64) {
+        self.stuck.lock().unwrap().cursed = Some(block);
+    }
+
+    fn pass(&self, offset: u64, len: usize) {
+        let blocks = offset / 512..(offset + len as u64).div_ceil(512);
+        let mut stuck = self.stuck.lock().unwrap();
+        if stuck.cursed.is_some_and(|block| blocks.contains(&block)) {
+            drop(stuck);
+            panic!("a cursed block, as asked for");
+        }
+        stuck.inside += 1;
+        let touched = |stuck: &mut Stuck| stuck.block.is_some_and(|block| blocks.contains(&block));
+        stuck = self.unstuck.wait_while(stuck, touched).unwrap();
+        stuck.inside -= 1;
+    }
+
     /// Waits until a write is held.
     pub fn wait_held(&self) {
         let held = self.held.lock().unwrap();
@@ -79,12 +132,14 @@ impl Backend for Shared {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.pass(offset, buf.len());
         let at = offset as usize;
         buf.copy_from_slice(&self.0.bytes.read().unwrap()[at..at + buf.len()]);
         Ok(())
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.pass(offset, buf.len());
         let mut held = self.0.held.lock().unwrap();
         held.inside += 1;
         self.0.changed.notify_all();
