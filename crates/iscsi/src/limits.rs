@@ -1,13 +1,10 @@
-//! The bounds that an owner of a target may set, in one place; those of single negotiations stand
-//! beside them (text, rounds, rejects).
+//! The bounds that an owner of a target may set; those of single negotiations stand beside them.
 //!
-//! Memory of one session is at most: the receive buffer
-//! (one data segment and a bit), the send buffer (about 256 KiB, plus one command's data while it
-//! is being sent), `queue_depth` x `first_burst` of unsolicited data, and `buffered_bytes_per_session`
-//! of solicited data, because an R2T is only sent when its command fits in what is left of that (the
-//! oldest command may always be, so one `max_write_bytes` comes on top). What workers read for a
-//! session is bounded by `buffered_bytes_per_session` once more, counted from when a worker may
-//! begin until the answer is sent.
+//! Memory of one session is at most: the receive buffer (one data segment and a bit), the send
+//! buffer (about 256 KiB, plus one command's data while it is being sent), `queue_depth` x
+//! `first_burst` of unsolicited data, `buffered_bytes_per_session` of solicited data (an R2T is only
+//! sent when its command fits in what is left of that; the oldest command always may, so one
+//! `max_write_bytes` comes on top), and as much again of what workers read for it.
 
 use std::time::Duration;
 

@@ -1,15 +1,11 @@
 //! Commands that have arrived and not ended: whose turn it is, and what holds the others back.
 //!
-//! Pure bookkeeping of one session, in order of arrival. A command is collecting its data, or it is
-//! parked (until an instant, until somebody wakes it, until its turn, until there is memory), or a
-//! worker runs it. A command that runs to its end as it arrives never comes here. The order is
-//! SAM's, kept for each session: an ORDERED task begins when everything that arrived before it has
-//! ended, and nothing that arrives later begins before it has; a HEAD OF QUEUE task begins at
-//! once, and no SIMPLE or ORDERED one beside it. What must hold: read data of commands that run is
-//! bounded by a budget, of which one command may always take its share, or nothing would move.
-//!
-//! Parked commands keep their place in the command window, are found by task management, and are
-//! dropped when the session ends; so whoever parks one needs to know no more than [`Hold`].
+//! Pure bookkeeping of one session, in order of arrival. A command is collecting its data, or parked
+//! (until an instant, until woken, until its turn, until there is memory), or run by a worker; one
+//! that runs to its end as it arrives never comes here. The order is SAM's: an ORDERED task begins
+//! when everything before it has ended, and nothing later begins before it has; a HEAD OF QUEUE
+//! task begins at once. Parked commands keep their place in the command window and are found by task
+//! management. Read data of commands that run is bounded, but one command may always run.
 
 use std::time::Instant;
 
