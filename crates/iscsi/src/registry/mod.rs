@@ -3,16 +3,17 @@
 //! The promise: when [`Registry::revoke`] has returned `Ok`, no write of that initiator reaches that
 //! unit any more. The argument, step by step:
 //!
-//! 1. A session comes to life in [`Registry::admit`] only, which looks up the grant and records the
-//!    session in one critical section. Revoke removes the grant and collects the recorded sessions
-//!    in one critical section. So a session either was collected, or finds no grant.
+//! 1. A session comes to life in [`Registry::admit`] only, which looks up the grant, holds what the
+//!    login has proved against it, and records the session in one critical section. Revoke removes
+//!    the grant and collects the recorded sessions in one critical section. So a session either was
+//!    collected, or finds no grant.
 //! 2. A command reaches the unit only while the thread that runs it, the session's own or a worker,
 //!    holds a pass of the session's [`Gate`](crate::gate::Gate). Revoke closes the gate of each
 //!    collected session: what has not begun never begins, whether it is on the wire, parked, or
 //!    queued for a worker.
-//! 3. Revoke then waits until nobody is inside (what was executing has ended), shuts the socket
-//!    (a thread blocked in receive, send or poll wakes up), and waits until the session's thread has
-//!    let go of everything, its nexus included. That thread itself, however it ends, first takes
+//! 3. It also shuts the socket so far that the session's thread waits for its peer no longer (see
+//!    [`Connection`]), and waits until nobody is inside (what was executing has ended) and until that
+//!    thread has let go of everything, its nexus included. The thread itself, however it ends, first takes
 //!    back what no worker has begun and waits for what they run (`Backlog::close`), so no worker
 //!    touches the unit for a session that has left the registry. Commands run to their end inside
 //!    `LogicalUnit::execute`, so nothing of them is left running elsewhere; a backend must keep

@@ -14,13 +14,18 @@ use crate::login::PORTAL_GROUP;
 use crate::login::keys::number;
 use crate::name::Name;
 use crate::pdu::request::{Logout, NopOut, TaskManagement, Text};
-use crate::pdu::response::{LogoutResponse, NopIn, Response, TaskManagementResponse, TextResponse};
+use crate::pdu::response::{
+    AsyncMessage, LogoutResponse, NopIn, Response, TaskManagementResponse, TextResponse,
+};
 use crate::pdu::{Frame, NO_TAG, text};
 use crate::portals;
 use crate::scsi;
 
 /// Text one negotiation may consist of.
 const MAX_TEXT: usize = 16 << 10;
+
+/// Seconds an initiator waits before it logs in again.
+const TIME_TO_WAIT: u16 = 2;
 
 /// A text request whose pieces, or whose answer's pieces, are still under way.
 #[derive(Debug, Default)]
@@ -162,11 +167,28 @@ impl Session<'_> {
             response,
             itt: pdu.itt,
             counters: self.sequence.status(),
-            time2wait: 2,
+            time2wait: TIME_TO_WAIT,
             time2retain: 0,
         };
         self.outbox.push(&Response::Logout(answer), &[]);
         End::LoggedOut
+    }
+
+    /// Tells the initiator that it is put out, before the socket closes: as an error of the network
+    /// it would be worth waiting for. The event is "all connections of the session are dropped":
+    /// a request to log out would promise to wait for that, which a revoke does not.
+    pub(super) fn take_leave(&mut self) {
+        const SESSION_DROPPED: u8 = 3;
+        let message = AsyncMessage {
+            lun: [0; 8],
+            counters: self.sequence.status(),
+            event: SESSION_DROPPED,
+            vendor: 0,
+            // Wait so long before trying again; nothing of the session is retained.
+            parameters: [0, TIME_TO_WAIT, 0],
+        };
+        self.outbox.push(&Response::AsyncMessage(message), &[]);
+        self.outbox.last_words();
     }
 
     /// Text requests: discovery, and declarations in mid-session.

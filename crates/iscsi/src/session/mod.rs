@@ -105,14 +105,18 @@ fn run(
     let limits = registry.limits();
     connection.stream.set_nodelay(true)?;
     let mut inbox = Inbox::new(login::MAX_SEGMENT);
-    let mut outbox = Outbox::new(&connection.stream, limits.send_timeout)?;
+    let mut outbox = Outbox::new(connection, limits.send_timeout)?;
     let end = match log_in(registry, connection, &mut inbox, &mut outbox) {
         Ok((ready, admitted)) => {
             *granted = admitted.unit.is_some();
             inbox.grow(limits.max_data_segment);
             outbox.digests = ready.parameters.digests;
+            connection.begin_session();
             let mut session = Session::new(registry, connection, outbox, ready, admitted)?;
             let Err(end) = serve_session(&mut inbox, connection, &mut session);
+            if connection.gate.is_closed() {
+                session.take_leave();
+            }
             outbox = session.into_outbox();
             end
         }
@@ -236,9 +240,12 @@ fn serve_session(
         } else {
             inbox.fill(&connection.stream, need, timeout)?
         };
+        // Before anything that may have come with it: a peer that goes on sending gains nothing.
+        if connection.gate.is_closed() {
+            return Err(End::Revoked);
+        }
         if received == Received::End {
-            let revoked = connection.gate.is_closed();
-            return Err(if revoked { End::Revoked } else { End::Closed });
+            return Err(End::Closed);
         }
         // Silence, or bytes: only a whole PDU counts as having come in time.
         let now = Instant::now();

@@ -5,7 +5,7 @@
 //! somebody flushes, so that a deep queue shares its system calls; large read data is sent with one
 //! gathering write from where it lies. Timeouts are those of the socket.
 
-use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustix::net::{RecvFlags, recv};
 use crate::pdu::frame::{self, Parsed};
 use crate::pdu::header;
 use crate::pdu::{Digests, FrameError, Header, Response};
+use crate::registry::Connection;
 
 /// Room beyond one largest PDU, so that small commands arrive in bulk.
 const SPARE: usize = 64 << 10;
@@ -135,17 +136,19 @@ impl Inbox {
 /// The sending side.
 #[derive(Debug)]
 pub struct Outbox<'a> {
-    stream: &'a TcpStream,
+    connection: &'a Connection,
     bytes: Vec<u8>,
+    /// A part of a PDU went out without the rest: nothing more can be said.
+    torn: bool,
     /// Digests of what is sent from now on.
     pub digests: Digests,
 }
 
 impl<'a> Outbox<'a> {
-    /// Sends to `stream`, which drops a peer that takes nothing for `timeout`.
-    pub fn new(stream: &'a TcpStream, timeout: Duration) -> io::Result<Self> {
-        stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { stream, bytes: Vec::new(), digests: Digests::default() })
+    /// Sends to a peer, which is dropped when it takes nothing for `timeout`.
+    pub fn new(connection: &'a Connection, timeout: Duration) -> io::Result<Self> {
+        connection.stream.set_write_timeout(Some(timeout))?;
+        Ok(Self { connection, bytes: Vec::new(), torn: false, digests: Digests::default() })
     }
 
     /// Queues one PDU.
@@ -197,16 +200,7 @@ impl<'a> Outbox<'a> {
             slices.push(IoSlice::new(data));
             slices.push(IoSlice::new(&rest[..*len]));
         }
-        let mut left = &mut slices[..];
-        IoSlice::advance_slices(&mut left, 0);
-        while !left.is_empty() {
-            match self.stream.write_vectored(left) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(n) => IoSlice::advance_slices(&mut left, n),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        self.connection.send(&mut slices, &mut self.torn)?;
         self.bytes.clear();
         Ok(())
     }
@@ -219,10 +213,17 @@ impl<'a> Outbox<'a> {
     /// Sends what is queued.
     pub fn flush(&mut self) -> io::Result<()> {
         if !self.bytes.is_empty() {
-            self.stream.write_all(&self.bytes)?;
+            self.connection.send(&mut [IoSlice::new(&self.bytes)], &mut self.torn)?;
             self.bytes.clear();
         }
         Ok(())
+    }
+
+    /// Sends what is queued, as far as it goes out at once.
+    pub fn last_words(&self) {
+        if !self.torn {
+            self.connection.last_words(&self.bytes);
+        }
     }
 
     /// Gives memory back; for quiet moments.

@@ -10,6 +10,7 @@ mod initiator;
 mod chap;
 mod data;
 mod hostile;
+mod leave;
 mod lifetime;
 mod login;
 mod portals;
