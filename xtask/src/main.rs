@@ -5,6 +5,7 @@
 //! their rules is tested on a sabotaged fixture beside it.
 
 mod ci;
+mod conformance;
 mod deny;
 mod finding;
 mod layers;
@@ -60,6 +61,8 @@ enum Command {
         #[arg(long, default_value_t = 1000)]
         rounds: u32,
     },
+    /// Run libiscsi's suite against our target and tgt, and write the page that compares them.
+    Conformance,
     /// Run the demo and draw what it printed, for the README.
     Picture,
 }
@@ -96,6 +99,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Packages => packages::run()?,
         Command::Bench { which, quick } => return bench(*which, *quick),
         Command::Soak { which, rounds } => return soak::run(*which, *rounds),
+        Command::Conformance => conformance::run()?,
         Command::Picture => picture::run()?,
     }
     Ok(ExitCode::SUCCESS)

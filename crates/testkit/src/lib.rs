@@ -4,6 +4,8 @@
 //! daemon; it talks to whatever portal it is given.
 
 pub mod cluster;
+pub mod conformance;
 pub mod daemon;
 pub mod initiator;
+pub mod served;
 pub mod story;

@@ -9,7 +9,7 @@ use super::cdb::Cdb;
 use super::nexus::{Access, Nexus};
 use super::reservations::{Class, Reservations};
 use super::sense::{Sense, Status};
-use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find};
+use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find, rows_of};
 use super::unit::LogicalUnit;
 use super::{Command, Completion, MAX_TRANSFER_BYTES};
 
@@ -174,7 +174,13 @@ fn check<'a>(
     if reserved.is_some_and(|state| !state.permits(nexus.port(), class)) {
         return Err(Ok(Status::ReservationConflict));
     }
-    let handler = row.handler.ok_or(Err(Sense::INVALID_OPCODE))?;
+    let handler = match row.handler {
+        Some(handler) => handler,
+        None if rows_of(row.opcode).iter().any(|row| row.handler.is_some()) => {
+            return Err(Err(Sense::invalid_cdb_bit(1, 4)));
+        }
+        None => return Err(Err(Sense::INVALID_OPCODE)),
+    };
     if cdb.len() < row.usage.len() {
         return Err(Err(Sense::invalid_cdb(cdb.len() as u16)));
     }
@@ -203,7 +209,8 @@ mod tests {
     use super::super::backend::Backend;
     use super::super::nexus::Attention;
     use super::super::table::TABLE;
-    use super::super::testing::{Rig, cdb10, cdb16, quiet, run, unmap_list};
+    use super::super::testing::{Rig, cdb10, cdb16, copy_list, copy_party, copy_segment};
+    use super::super::testing::{quiet, run, unmap_list};
     use super::{
         Access, Cdb, Class, Command, Completion, Effect, Found, Sense, data_out_length, find,
     };
@@ -223,13 +230,20 @@ mod tests {
                     _ => (9, 31),
                 };
                 (cdb[variant_at], cdb[length_at]) = (variant, 24);
+                if opcode == 0x83 {
+                    cdb[length_at] = 76;
+                }
                 cdb
             })
         })
     }
 
-    /// As much data-out as the CDB asks for: an unmap list first, then something that is no zero.
+    /// As much data-out as the CDB asks for: an unmap list first, then something that is no zero;
+    /// for EXTENDED COPY a list of that length.
     fn wanted_data(cdb: &[u8]) -> Vec<u8> {
+        if cdb[0] == 0x83 {
+            return copy_list(0, 0, &copy_party(), &copy_segment(0, 1, 1));
+        }
         let mut data = unmap_list(&[(0, 64)]);
         data.resize(data_out_length(cdb).unwrap_or(16_384) as usize, 0xaa);
         data
@@ -281,7 +295,7 @@ mod tests {
     fn write_protection_also_covers_what_is_not_offered() {
         let rig = Rig::new(64);
         let reader = quiet(&rig.unit, Access::ReadOnly);
-        for opcode in [0x04, 0x48, 0x50, 0x56, 0x9c, 0x83, 0x3f, 0x9f] {
+        for opcode in [0x04, 0x48, 0x50, 0x56, 0x9c, 0x3f, 0x9f] {
             let mut cdb = [0; 16];
             cdb[0] = opcode;
             let sense = |nexus| run(&rig.unit, nexus, &cdb, &[]).0.sense;

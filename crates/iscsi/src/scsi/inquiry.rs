@@ -48,8 +48,9 @@ pub(super) fn inquiry(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, 
             return Err(Sense::invalid_cdb(2));
         }
         const IMPLICIT_ALUA: u8 = 0x10;
+        const THIRD_PARTY_COPY: u8 = 0x08;
         let mut out = standard(DISK, &identity.vendor, &identity.product, &identity.revision);
-        out[5] = IMPLICIT_ALUA;
+        out[5] = IMPLICIT_ALUA | THIRD_PARTY_COPY;
         return Ok(reply(data_in, &out, allocation));
     }
     let (code, build) =
@@ -181,7 +182,7 @@ mod tests {
     fn standard_data_has_fixed_fields() {
         let rig = Rig::new(8);
         let out = rig.good(&[0x12, 0, 0, 0, 255, 0], &[]);
-        assert_eq!((out.len(), out[0], out[2], out[3], out[4], out[5]), (96, 0, 6, 2, 91, 0x10));
+        assert_eq!((out.len(), out[0], out[2], out[3], out[4], out[5]), (96, 0, 6, 2, 91, 0x18));
         assert_eq!(&out[8..36], b"VENDOR  Product         1   ");
         assert_eq!(out[58..66], [0x00, 0xa0, 0x09, 0x60, 0x04, 0x60, 0x04, 0xc0]);
         assert_eq!(rig.good(&[0x12, 0, 0, 0, 5, 0], &[]).len(), 5);

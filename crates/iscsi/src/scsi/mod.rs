@@ -9,6 +9,8 @@
 mod backend;
 mod block;
 mod cdb;
+mod copied;
+mod copy;
 mod dispatch;
 mod inquiry;
 mod log;
@@ -41,7 +43,7 @@ pub use luns::{decode_lun, encode_lun, execute_absent, execute_well_known};
 pub use nexus::{Access, Attention, Nexus};
 pub use reservations::{Held, InitiatorPort, KeptReservations, Registrant, ReservationType};
 pub use reserved::ReservationStore;
-pub use sense::{FieldPointer, Sense, SenseKey, Status};
+pub use sense::{CopyFault, FieldPointer, Sense, SenseKey, Status};
 pub use table::command_name;
 pub use unit::{Identity, LogicalUnit};
 

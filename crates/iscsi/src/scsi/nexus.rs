@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use super::copied::Copies;
 use super::reservations::{InitiatorPort, Reservations};
 use super::sense::{Sense, SenseKey};
 
@@ -82,6 +83,7 @@ struct Member {
     access: Access,
     pending: AtomicU32,
     aborts: AtomicU64,
+    copies: Mutex<Copies>,
 }
 
 impl Nexus {
@@ -104,6 +106,11 @@ impl Nexus {
     /// command wait compares: see [`LogicalUnit::execute_begun`](super::LogicalUnit::execute_begun).
     pub fn aborts(&self) -> u64 {
         self.member.aborts.load(Ordering::Acquire)
+    }
+
+    /// What is kept of its copies.
+    pub(super) fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.member.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What it may do.
@@ -165,6 +172,7 @@ impl Roster {
             access,
             pending: AtomicU32::new(Attention::PowerOn.bit()),
             aborts: AtomicU64::new(0),
+            copies: Mutex::default(),
         });
         self.members().push(Arc::clone(&member));
         Nexus { member, roster: Arc::clone(self) }
@@ -190,6 +198,13 @@ impl Roster {
     pub(super) fn abort(&self, port: &InitiatorPort) {
         for member in self.members().iter().filter(|member| member.port == *port) {
             member.aborts.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Forgets what every nexus keeps of its copies.
+    pub(super) fn forget_copies(&self) {
+        for member in self.members().iter() {
+            member.copies.lock().unwrap_or_else(PoisonError::into_inner).forget();
         }
     }
 

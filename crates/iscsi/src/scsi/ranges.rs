@@ -2,10 +2,12 @@
 //!
 //! Commands queue in order of arrival; one may run when nothing before it in the queue overlaps
 //! it, except that shared ranges do not bother each other. Waiting entries count too, so nobody
-//! starves, and a command holds one range at a time, so nobody waits in a circle. The queue is as
-//! long as the number of running commands, hence one short scan under one mutex; its storage is
-//! kept, so that locking does not allocate.
+//! starves, and a command queues once, for all the ranges that it needs, so nobody waits in a
+//! circle: whoever waits, waits for somebody before him. The queue is about as long as the number
+//! of running commands, hence one short scan under one mutex; its storage is kept, so that locking
+//! does not allocate.
 
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The locks of one logical unit.
@@ -19,7 +21,7 @@ pub(super) struct RangeLocks {
 struct Queue {
     next_ticket: u64,
     waiting: usize,
-    /// In order of arrival, hence of ticket.
+    /// In order of arrival, hence of ticket; the entries of one ticket stand together.
     entries: Vec<Entry>,
 }
 
@@ -37,7 +39,7 @@ impl Entry {
     }
 }
 
-/// Holds a range until dropped.
+/// Holds its ranges until dropped.
 #[derive(Debug)]
 #[must_use]
 pub(super) struct RangeGuard<'a> {
@@ -79,16 +81,26 @@ impl RangeLocks {
         Some(RangeGuard { locks: self, ticket })
     }
 
+    /// Holds `blocks` blocks from `from` against writers and as many from `to` against everybody.
+    /// The two may overlap.
+    pub(super) fn copying(&self, from: u64, to: u64, blocks: u64) -> RangeGuard<'_> {
+        self.queue_up(&[(from, blocks, false), (to, blocks, true)])
+    }
+
     fn acquire(&self, lba: u64, blocks: u64, exclusive: bool) -> RangeGuard<'_> {
+        self.queue_up(&[(lba, blocks, exclusive)])
+    }
+
+    fn queue_up(&self, wanted: &[(u64, u64, bool)]) -> RangeGuard<'_> {
         let mut queue = self.queue();
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.entries.push(Entry {
+        queue.entries.extend(wanted.iter().map(|&(lba, blocks, exclusive)| Entry {
             ticket,
             start: lba,
             end: lba.saturating_add(blocks),
             exclusive,
-        });
+        }));
         while !queue.may_run(ticket) {
             queue.waiting += 1;
             queue = self.moved.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -103,24 +115,29 @@ impl RangeLocks {
 }
 
 impl Queue {
-    fn position(&self, ticket: u64) -> usize {
-        self.entries
+    /// Where the entries of a ticket stand.
+    fn own(&self, ticket: u64) -> Range<usize> {
+        let start = self
+            .entries
             .iter()
             .position(|entry| entry.ticket == ticket)
-            .expect("an entry stays in the queue until its guard is dropped")
+            .expect("an entry stays in the queue until its guard is dropped");
+        let more = self.entries[start..].iter().take_while(|entry| entry.ticket == ticket);
+        start..start + more.count()
     }
 
     fn may_run(&self, ticket: u64) -> bool {
-        let (before, rest) = self.entries.split_at(self.position(ticket));
-        !before.iter().any(|earlier| earlier.conflicts(&rest[0]))
+        let own = self.own(ticket);
+        let (before, own) = (&self.entries[..own.start], &self.entries[own]);
+        !before.iter().any(|earlier| own.iter().any(|entry| earlier.conflicts(entry)))
     }
 }
 
 impl Drop for RangeGuard<'_> {
     fn drop(&mut self) {
         let mut queue = self.locks.queue();
-        let position = queue.position(self.ticket);
-        queue.entries.remove(position);
+        let own = queue.own(self.ticket);
+        queue.entries.drain(own);
         let wake = queue.waiting > 0;
         drop(queue);
         if wake {
@@ -188,6 +205,41 @@ mod tests {
             drop(held);
             writer.recv().unwrap();
             late_reader.recv().unwrap();
+        });
+    }
+
+    /// Copies to and fro between the same two places: with two locks taken one after the other this
+    /// would stand still at once.
+    #[test]
+    fn crossed_copies_do_not_wait_for_each_other_in_a_circle() {
+        let locks = RangeLocks::default();
+        std::thread::scope(|scope| {
+            for (from, to) in [(0, 100), (100, 0), (50, 0), (0, 50), (95, 100)] {
+                let locks = &locks;
+                scope.spawn(move || {
+                    for _ in 0..2000 {
+                        drop(locks.copying(from, to, 10));
+                    }
+                });
+            }
+        });
+        assert!(locks.queue().entries.is_empty());
+    }
+
+    #[test]
+    fn a_copy_lets_readers_at_its_source_and_nobody_at_its_destination() {
+        let locks = RangeLocks::default();
+        std::thread::scope(|scope| {
+            let held = locks.copying(0, 100, 10);
+            contender(scope, &locks, (0, 10, false)).recv().unwrap();
+            let waits = [(9, 1, true), (100, 1, false)].map(|it| contender(scope, &locks, it));
+            for waiting in &waits {
+                waiting.try_recv().unwrap_err();
+            }
+            drop(held);
+            for waiting in &waits {
+                waiting.recv().unwrap();
+            }
         });
     }
 

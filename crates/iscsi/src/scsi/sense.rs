@@ -44,10 +44,27 @@ pub enum SenseKey {
     UnitAttention = 0x6,
     /// Writing is not allowed.
     DataProtect = 0x7,
+    /// A copy ended before its time.
+    CopyAborted = 0xa,
     /// The device gave the command up.
     AbortedCommand = 0xb,
     /// The medium holds something else than was sent.
     Miscompare = 0xe,
+}
+
+/// Why a segment of a copy was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyFault {
+    /// Blocks that do not exist; no code of its own goes with COPY ABORTED.
+    OutOfRange,
+    /// It names a party that the list does not describe, or the null device.
+    Unreachable,
+    /// The medium failed.
+    Failed,
+    /// It names another unit than this one.
+    NotThisUnit,
+    /// It takes this unit for another kind of device.
+    NoDisk,
 }
 
 /// Which field an ILLEGAL REQUEST complains about.
@@ -72,6 +89,8 @@ pub struct Sense {
     pub ascq: u8,
     /// The INFORMATION field: an LBA, or for a miscompare the offset of the first wrong byte.
     pub information: Option<u64>,
+    /// The COMMAND-SPECIFIC INFORMATION field: of an EXTENDED COPY the number of the segment.
+    pub command_specific: Option<u32>,
     /// The field at fault.
     pub field: Option<FieldPointer>,
 }
@@ -96,6 +115,18 @@ impl Sense {
     pub const NO_REGISTRATION_RESOURCES: Self = Self::new(SenseKey::IllegalRequest, 0x55, 0x04);
     /// INTERNAL TARGET FAILURE.
     pub const TARGET_FAILURE: Self = Self::new(SenseKey::HardwareError, 0x44, 0x00);
+    /// OPERATION IN PROGRESS.
+    pub const OPERATION_IN_PROGRESS: Self = Self::new(SenseKey::IllegalRequest, 0x00, 0x16);
+    /// TOO MANY TARGET DESCRIPTORS (of a copy).
+    pub const TOO_MANY_COPY_PARTIES: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x06);
+    /// UNSUPPORTED TARGET DESCRIPTOR TYPE CODE (of a copy).
+    pub const UNKNOWN_COPY_PARTY: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x07);
+    /// TOO MANY SEGMENT DESCRIPTORS (of a copy).
+    pub const TOO_MANY_SEGMENTS: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x08);
+    /// UNSUPPORTED SEGMENT DESCRIPTOR TYPE CODE (of a copy).
+    pub const UNKNOWN_SEGMENT: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x09);
+    /// INLINE DATA LENGTH EXCEEDED (of a copy).
+    pub const INLINE_DATA: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x0b);
     /// WRITE PROTECTED.
     pub const WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x00);
     /// SPACE ALLOCATION FAILED WRITE PROTECT.
@@ -103,7 +134,7 @@ impl Sense {
 
     /// Sense data of a key and a code pair.
     pub const fn new(key: SenseKey, asc: u8, ascq: u8) -> Self {
-        Self { key, asc, ascq, information: None, field: None }
+        Self { key, asc, ascq, information: None, command_specific: None, field: None }
     }
 
     /// LOGICAL BLOCK ADDRESS OUT OF RANGE; the first address that does not exist goes along.
@@ -158,6 +189,19 @@ impl Sense {
         Self { information: Some(offset), ..Self::new(SenseKey::Miscompare, 0x1d, 0x00) }
     }
 
+    /// COPY ABORTED while segment number `segment` was carried out.
+    pub const fn copy_aborted(why: CopyFault, segment: u16) -> Self {
+        let (asc, ascq) = match why {
+            CopyFault::OutOfRange => (0x00, 0x00),
+            CopyFault::Unreachable => (0x08, 0x04),
+            CopyFault::Failed => (0x0d, 0x01),
+            CopyFault::NotThisUnit => (0x0d, 0x02),
+            CopyFault::NoDisk => (0x0d, 0x03),
+        };
+        let command_specific = Some(segment as u32);
+        Self { command_specific, ..Self::new(SenseKey::CopyAborted, asc, ascq) }
+    }
+
     const fn invalid(asc: u8, field: FieldPointer) -> Self {
         Self { field: Some(field), ..Self::new(SenseKey::IllegalRequest, asc, 0x00) }
     }
@@ -173,6 +217,9 @@ impl Sense {
             out[3..7].copy_from_slice(&low.to_be_bytes());
         }
         out[7] = 10;
+        if let Some(value) = self.command_specific {
+            out[8..12].copy_from_slice(&value.to_be_bytes());
+        }
         out[12] = self.asc;
         out[13] = self.ascq;
         if let Some(field) = self.field {
@@ -188,6 +235,10 @@ impl Sense {
         if let Some(value) = self.information {
             out.extend_from_slice(&[0x00, 0x0a, 0x80, 0]);
             out.extend_from_slice(&value.to_be_bytes());
+        }
+        if let Some(value) = self.command_specific {
+            out.extend_from_slice(&[0x01, 0x0a, 0, 0]);
+            out.extend_from_slice(&u64::from(value).to_be_bytes());
         }
         if let Some(field) = self.field {
             let [a, b, c] = field.to_bytes();
@@ -235,5 +286,9 @@ mod tests {
         assert_eq!(bytes[8..12], [0, 0x0a, 0x80, 0]);
         assert_eq!(bytes[12..], (1u64 << 32).to_be_bytes());
         assert_eq!(Sense::invalid_cdb(7).to_descriptor_bytes()[8..], [2, 6, 0, 0, 0xc0, 0, 7, 0]);
+        let bytes = Sense::copy_aborted(CopyFault::Unreachable, 3).to_descriptor_bytes();
+        assert_eq!(bytes[..8], [0x72, 0x0a, 8, 4, 0, 0, 0, 12]);
+        assert_eq!(bytes[8..], [1, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
+        assert_eq!(Sense::copy_aborted(CopyFault::OutOfRange, 3).to_bytes()[8..12], [0, 0, 0, 3]);
     }
 }

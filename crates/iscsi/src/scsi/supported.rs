@@ -98,11 +98,13 @@ mod tests {
         let list = ask(&rig, 0, 0, 0).unwrap();
         assert_eq!(u32::from_be_bytes(list[..4].try_into().unwrap()) as usize, list.len() - 4);
         let listed: Vec<(u8, u8)> = list[4..].chunks(8).map(|d| (d[0], d[3])).collect();
+        let with_actions: Vec<u8> =
+            list[4..].chunks(8).filter(|d| d[5] & 1 == 1).map(|d| d[0]).collect();
         for opcode in 0..=255u8 {
             for action in 0..32u8 {
                 let mut cdb = [0; 16];
                 (cdb[0], cdb[1]) = (opcode, action);
-                let has_actions = listed.iter().any(|l| l.0 == opcode && l.1 != 0);
+                let has_actions = with_actions.contains(&opcode);
                 let is_listed = listed.contains(&(opcode, if has_actions { action } else { 0 }));
                 let (done, _) = rig.run(&cdb, &[]);
                 let refused = done.sense.is_some_and(|sense| {

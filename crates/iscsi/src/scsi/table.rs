@@ -10,7 +10,8 @@ use super::dispatch::Call;
 use super::reservations::Class;
 use super::sense::{Sense, Status};
 use super::{
-    BLOCK_SIZE, block, inquiry, log, luns, mode, persist, primary, provisioning, supported,
+    BLOCK_SIZE, block, copied, copy, inquiry, log, luns, mode, persist, primary, provisioning,
+    supported,
 };
 
 /// Carries a command out: appends to the data-in, or says why not.
@@ -70,6 +71,8 @@ pub(super) enum DataOut {
     ListAt5,
     /// A parameter list whose length is bytes 7 and 8.
     ListAt7,
+    /// A parameter list whose length is bytes 10 to 13.
+    ListAt10,
 }
 
 impl DataOut {
@@ -94,6 +97,7 @@ impl DataOut {
             Self::ListAt4 => u64::from(cdb.byte(4)),
             Self::ListAt5 => u64::from(cdb.u32(5)),
             Self::ListAt7 => u64::from(cdb.u16(7)),
+            Self::ListAt10 => u64::from(cdb.u32(10)),
         }
     }
 }
@@ -256,8 +260,12 @@ pub(super) static TABLE: &[Row] = &[
     Row::absent(0x7f, "READ(32)", Reads).action(0x0009),
     Row::absent(0x7f, "VERIFY(32)", Reads).action(0x000a),
     Row::absent(0x7f, "variable length write", Writes),
+    Row::writes("EXTENDED COPY(LID1)", &[0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::ListAt10, copy::extended_copy).action(0),
     Row::absent(0x83, "third-party copy out", Writes),
-    Row::absent(0x84, "third-party copy in", Reads),
+    Row::reads("RECEIVE COPY STATUS(LID1)", &[0x84, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], copied::status).action(0).class(Class::Writes),
+    Row::reads("RECEIVE COPY OPERATING PARAMETERS", &[0x84, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], copy::operating_parameters).action(3).class(Class::Writes).quick(),
+    Row::reads("RECEIVE COPY FAILURE DETAILS(LID1)", &[0x84, 4, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], copied::failure_details).action(4).class(Class::Writes),
+    Row::absent(0x84, "third-party copy in", Reads).class(Class::Writes),
     Row::reads("READ(16)", &[0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once),
     Row::writes("COMPARE AND WRITE", &[0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0, CTL], DataOut::OldAndNew, block::compare_and_write),
     Row::writes("WRITE(16)", &[0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
@@ -352,7 +360,8 @@ mod tests {
         for row in TABLE {
             let mut cdb = [0; 32];
             cdb[0] = row.opcode;
-            let action = row.service_action.unwrap_or(0);
+            // A row for all other actions is found by one that no row has.
+            let action = row.service_action.unwrap_or(0x1f);
             if row.opcode == 0x7f {
                 cdb[8..10].copy_from_slice(&action.to_be_bytes());
             } else {
@@ -386,9 +395,17 @@ mod tests {
     #[test]
     fn names_and_effects_agree() {
         for row in TABLE {
-            let writes = ["WRITE", "UNMAP", "FORMAT", "SANITIZE", "OUT", "REASSIGN", "RESERVE("]
-                .iter()
-                .any(|word| row.name.to_uppercase().contains(word));
+            const WORDS: [&str; 8] = [
+                "WRITE",
+                "UNMAP",
+                "FORMAT",
+                "SANITIZE",
+                "OUT",
+                "REASSIGN",
+                "RESERVE(",
+                "EXTENDED COPY",
+            ];
+            let writes = WORDS.iter().any(|word| row.name.to_uppercase().contains(word));
             assert_eq!(writes, row.effect == Writes, "{}", row.name);
             if matches!(row.data_out, DataOut::Blocks | DataOut::OldAndNew | DataOut::Pattern) {
                 assert_eq!(row.effect, Writes, "{}", row.name);

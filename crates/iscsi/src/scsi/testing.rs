@@ -224,3 +224,36 @@ pub(super) fn unmap_cdb(length: usize) -> [u8; 10] {
     cdb[7..9].copy_from_slice(&(length as u16).to_be_bytes());
     cdb
 }
+
+/// An EXTENDED COPY CDB for a parameter list of this length.
+pub(super) fn copy_cdb(length: usize) -> [u8; 16] {
+    cdb16(0x83, 0, 0, length as u32)
+}
+
+/// The descriptor of the unit that has [`identity`].
+pub(super) fn copy_party() -> Vec<u8> {
+    let naa = identity().naa;
+    let mut out = vec![0xe4, 0, 0, 0, 1, 3, 0, naa.len() as u8];
+    out.extend_from_slice(&naa);
+    out.resize(30, 0);
+    out.extend_from_slice(&(BLOCK_SIZE as u16).to_be_bytes());
+    out
+}
+
+/// A segment from party 0 to party 0.
+pub(super) fn copy_segment(from: u64, to: u64, blocks: u16) -> Vec<u8> {
+    let mut out = vec![0x02, 0, 0, 24, 0, 0, 0, 0, 0, 0];
+    out.extend_from_slice(&blocks.to_be_bytes());
+    out.extend_from_slice(&from.to_be_bytes());
+    out.extend_from_slice(&to.to_be_bytes());
+    out
+}
+
+/// An EXTENDED COPY parameter list.
+pub(super) fn copy_list(list_id: u8, flags: u8, parties: &[u8], segments: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 16];
+    (out[0], out[1]) = (list_id, flags);
+    out[2..4].copy_from_slice(&(parties.len() as u16).to_be_bytes());
+    out[8..12].copy_from_slice(&(segments.len() as u32).to_be_bytes());
+    [&out, parties, segments].concat()
+}

@@ -119,6 +119,7 @@ impl LogicalUnit {
     pub fn reset(&self, by: &Nexus) {
         debug_assert!(by.is_of(&self.roster), "the nexus belongs to another unit");
         self.write_reservations().reset();
+        self.roster.forget_copies();
         self.roster.announce(Attention::Reset, None);
     }
 

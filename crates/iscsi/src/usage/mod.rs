@@ -104,7 +104,7 @@ impl ErrorCounters {
                     SenseKey::AbortedCommand => &self.aborted,
                     SenseKey::IllegalRequest => &self.illegal_request,
                     SenseKey::UnitAttention => &self.unit_attention,
-                    SenseKey::NoSense | SenseKey::NotReady => &self.other,
+                    SenseKey::NoSense | SenseKey::NotReady | SenseKey::CopyAborted => &self.other,
                 },
             },
         }

@@ -3,9 +3,8 @@
 //! Our own initiator shares its PDU types with the target, so an error both agree on would go
 //! unseen; these do not share a line. They come from the packages libiscsi-bin, qemu-utils and
 //! qemu-block-extra. Where they are missing the tests say so and pass, unless
-//! `OSDS_REQUIRE_PACKAGES` is set (`cargo xtask packages` installs them).
-
-mod conformance;
+//! `OSDS_REQUIRE_PACKAGES` is set (`cargo xtask packages` installs them). libiscsi's conformance
+//! suite runs from testkit/tests, where it shares its table with the daemon's test.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -4,12 +4,13 @@
 //! They come from the packages libiscsi-bin, qemu-utils and qemu-block-extra. Where those are
 //! missing a test says so and passes, unless `OSDS_REQUIRE_PACKAGES` is set (`cargo xtask packages`
 //! installs them). The whole conformance suite of libiscsi runs; what does not pass there is in
-//! [`EXPECTED`] with its reason, and an entry that is no longer true fails as well.
+//! the table of `testkit::conformance` with its reason, and an entry that is no longer true fails
+//! as well.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+
+use osds_testkit::conformance::{self, Disk, Verdict};
 
 use crate::scene::{Scene, connection, text};
 
@@ -172,102 +173,8 @@ fn libiscsi_sees_what_is_granted_and_one_identity_from_everywhere() {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Passed,
-    Skipped,
-    Failed,
-}
-
-use Verdict::{Failed, Skipped};
-
-/// What does not pass, by the beginning of the test's name, and why that is right.
-const EXPECTED: &[(&str, Verdict, &str)] = &[
-    ("ExtendedCopy.", Skipped, "EXTENDED COPY is optional and not offered"),
-    ("ReceiveCopyResults.", Skipped, "goes with EXTENDED COPY"),
-    ("PreventAllow.", Skipped, "the medium is not removable"),
-    ("StartStopUnit.Simple", Skipped, "the medium is not removable"),
-    ("Reserve6.TargetColdReset", Skipped, "TARGET COLD RESET is not offered"),
-    ("ReadOnly.", Skipped, "this unit is writable; the suite runs as a read-only host below"),
-    ("Sanitize.", Skipped, "optional and not offered"),
-    ("WriteAtomic16.", Skipped, "SBC-4; optional and not offered"),
-    ("WriteSame1", Skipped, ZERO_BLOCKS),
-    ("GetLBAStatus.UnmapSingle", Failed, UNMAP_SINGLE),
-    ("iSCSIResiduals.Write", Failed, SHORT_WRITES),
-];
-
-/// Of the suites for WRITE SAME only this is skipped: see [`EXPECTED_WITHIN`].
-const ZERO_BLOCKS: &str = "no blocks would mean all to the end of the unit; the Block Limits page \
-                           (WSNZ, and a maximum length) says that this is refused: SBC-3, WRITE SAME";
-
-/// Read in the test's source, test_get_lba_status_unmap_single.c: with 8 blocks in a physical one
-/// it asks for block i + 1 and wants the answer to begin at block i + 8.
-const UNMAP_SINGLE: &str = "SBC-3, GET LBA STATUS: the first descriptor begins with the block that \
-                            was asked for; the test wants another";
-
-/// Read in the tests' source: every assertion that fails (three GOODs and the first block of the
-/// last) is about a WRITE whose expected data transfer length is less than its CDB asks for.
-const SHORT_WRITES: &str = "too little data for a WRITE: nothing is written and the command ends \
-                            with INVALID FIELD IN COMMAND INFORMATION UNIT, as Linux does; RFC 7143, \
-                            11.4.5, wants the residual told, which it is, and no GOOD status";
-
-/// Tests whose suite's entry is about them alone.
-const EXPECTED_WITHIN: &[(&str, &str)] =
-    &[("WriteSame1", ".ZeroBlocks"), ("iSCSIResiduals.Write", "Residuals")];
-
 /// Fewer passes than this would mean that the tool tests something else than it did.
-const AT_LEAST: usize = 150;
-
-fn expected(test: &str) -> Option<usize> {
-    EXPECTED.iter().position(|(name, ..)| {
-        let end = EXPECTED_WITHIN.iter().find(|(within, _)| within == name).map_or("", |e| e.1);
-        test.starts_with(name) && test.ends_with(end)
-    })
-}
-
-/// Reads what the tool said. Text between a test's name and its verdict is the test's; what comes
-/// after that is of the cleaning up. It calls what it skipped passed.
-fn verdicts(said: &str) -> BTreeMap<String, Verdict> {
-    let mut found = BTreeMap::new();
-    let (mut suite, mut test) = (String::new(), None);
-    let mut skipped = false;
-    for line in said.lines().map(str::trim) {
-        let mut rest = line;
-        if let Some(name) = line.strip_prefix("Suite: ") {
-            name.clone_into(&mut suite);
-        } else if let Some((name, tail)) =
-            line.strip_prefix("Test: ").and_then(|line| line.split_once(" ..."))
-        {
-            (test, skipped, rest) = (Some(format!("{suite}.{name}")), false, tail);
-        }
-        let (own, passed) = match rest.split_once("passed") {
-            Some((own, _)) => (own, true),
-            None => (rest, false),
-        };
-        skipped |= own.contains("[SKIPPED]");
-        let verdict = match (passed, rest.ends_with("FAILED")) {
-            (true, _) if skipped => Skipped,
-            (true, _) => Verdict::Passed,
-            (false, true) => Failed,
-            (false, false) => continue,
-        };
-        found.extend(test.take().map(|test| (test, verdict)));
-    }
-    found
-}
-
-/// One suite in a process of its own: some tests leave their mark on those after them. What the
-/// tool said is shown when this test fails.
-fn conformance(suite: &str, initiators: [&str; 2], url: &str) -> BTreeMap<String, Verdict> {
-    let which = format!("ALL.{suite}");
-    let [first, second] = initiators;
-    let arguments = ["-i", first, "-I", second, "-d", "-v", "-t", &which, url, url];
-    let (_, said) = say("iscsi-test-cu", &arguments);
-    let found = verdicts(&said);
-    println!("{said}");
-    assert!(!found.is_empty(), "no verdict of {suite}");
-    found
-}
+const AT_LEAST: usize = 191;
 
 #[test]
 fn the_conformance_suite_finds_what_is_expected() {
@@ -276,53 +183,31 @@ fn the_conformance_suite_finds_what_is_expected() {
     }
     let scene = Scene::quick();
     let host = scene.host("a", &[A, B]);
-    let (_, list) = say("iscsi-test-cu", &["--list"]);
-    let mut suites: Vec<&str> = list
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("ALL."))
-        .filter(|name| !name.contains('.'))
-        .collect();
-    // This one waits for silence by the clock: first, so that it is not waited for at the end.
-    suites.sort_by_key(|suite| *suite != "iSCSIcmdsn");
-    let (suites, results) = (Mutex::new(suites.into_iter()), Mutex::new(BTreeMap::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                loop {
-                    let Some(suite) = suites.lock().unwrap().next() else { return };
-                    // Some tests take it for granted that nobody has written yet.
-                    let volume = scene.volume(suite, false);
-                    let attachment = scene.attach(&volume, &host, "rw");
-                    let (target, portal) = connection(&attachment).unwrap();
-                    let url = format!("iscsi://{portal}/{target}/1");
-                    let found = conformance(suite, [A, B], &url);
-                    results.lock().unwrap().extend(found);
-                    scene.remove(&format!("block/attachments/{}", text(&attachment, "id")));
-                }
-            });
-        }
+    let found = conformance::run_all([A, B], |suite, read_only| {
+        // Some tests take it for granted that nobody has written yet.
+        let volume = scene.volume(suite, false);
+        let attachment = scene.attach(&volume, &host, if read_only { "ro" } else { "rw" });
+        let (target, portal) = connection(&attachment).unwrap();
+        let id = text(&attachment, "id");
+        let detached = Detached { scene: &scene, attachment: id };
+        Disk { url: format!("iscsi://{portal}/{target}/1"), keep: Box::new(detached) }
     });
-    let results = results.into_inner().unwrap();
-    let mut surprises = Vec::new();
-    let mut seen = [false; EXPECTED.len()];
-    for (test, verdict) in &results {
-        match expected(test) {
-            Some(at) if EXPECTED[at].1 == *verdict => seen[at] = true,
-            Some(at) => {
-                let why = EXPECTED[at].2;
-                surprises.push(format!("{test} {verdict:?}, though \"{why}\": mend EXPECTED"));
-            }
-            None if *verdict == Verdict::Passed => {}
-            None => surprises.push(format!("{test} {verdict:?}")),
-        }
-    }
-    for (entry, _) in EXPECTED.iter().zip(seen).filter(|(_, seen)| !seen) {
-        surprises.push(format!("no test is {:?} as {}", entry.1, entry.0));
-    }
-    let passed = results.values().filter(|verdict| **verdict == Verdict::Passed).count();
-    println!("{passed} of {} tests passed", results.len());
+    let surprises = found.surprises(&conformance::expectations());
     assert!(surprises.is_empty(), "{surprises:#?}");
-    assert!(passed >= AT_LEAST, "only {passed} of {} tests passed", results.len());
+    let passed = found.count(Verdict::Passed);
+    assert!(passed >= AT_LEAST, "only {passed} of {} tests passed", found.total());
+}
+
+/// Detaches when it is dropped.
+struct Detached<'a> {
+    scene: &'a Scene,
+    attachment: String,
+}
+
+impl Drop for Detached<'_> {
+    fn drop(&mut self) {
+        self.scene.remove(&format!("block/attachments/{}", self.attachment));
+    }
 }
 
 /// What the suite makes of a unit is decided for each host.
@@ -334,23 +219,12 @@ fn the_conformance_suite_as_a_read_only_host() {
     let shared = Shared::new();
     // It tries every command that writes, and wants each refused as write-protected.
     for suite in ["ReadOnly", "Read10", "Read16", "Inquiry", "ModeSense6", "TestUnitReady"] {
-        for (test, verdict) in conformance(suite, [B, QEMU], &shared.url) {
+        for (test, verdict) in conformance::run(suite, [B, QEMU], &shared.url).tests() {
             assert_eq!(verdict, Verdict::Passed, "{test}");
         }
     }
-    let refused = conformance("Write10", [B, QEMU], &shared.url);
-    assert_eq!(refused["Write10.Simple"], Failed, "a read-only host can write");
-    let accepted = conformance("Write10", [A, A_TOO], &shared.url);
-    assert_eq!(accepted["Write10.Simple"], Verdict::Passed);
-}
-
-#[test]
-fn skipped_is_not_passed_and_cleaning_up_is_not_the_test() {
-    let said = "Suite: A\n  Test: One ...passed    [SKIPPED] later\n    [SKIPPED] later\n\
-                \n  Test: Two ...    [SKIPPED] not there\npassed\n  Test: Three ...    words\nFAILED\n";
-    let found = verdicts(said);
-    let as_said = [("A.One", Verdict::Passed), ("A.Three", Failed), ("A.Two", Skipped)];
-    assert!(found.iter().map(|(name, verdict)| (name.as_str(), *verdict)).eq(as_said));
-    assert_eq!(expected("WriteSame10.ZeroBlocks").map(|at| EXPECTED[at].1), Some(Skipped));
-    assert_eq!(expected("WriteSame10.Simple"), None);
+    let simple =
+        |initiators| conformance::run("Write10", initiators, &shared.url).of("Write10.Simple");
+    assert_eq!(simple([B, QEMU]), Some(Verdict::Failed), "a read-only host can write");
+    assert_eq!(simple([A, A_TOO]), Some(Verdict::Passed));
 }
