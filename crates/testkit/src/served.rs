@@ -42,7 +42,7 @@ impl Served {
         let target = Target::start(&[SocketAddr::from(([127, 0, 0, 1], 0))], Limits::default())?;
         target.export(IQN, Arc::new(unit))?;
         for (initiator, access) in grants {
-            target.grant(IQN, initiator, *access)?;
+            target.grant(IQN, initiator, *access, None)?;
         }
         Ok(Self { target, _directory: directory })
     }
