@@ -16,6 +16,7 @@ use clap::Args;
 
 use self::count::Count;
 use self::steps::{Kind, STEPS, Step};
+use crate::fuzz;
 use crate::packages::{self, Outcome};
 use crate::workspace::{self, Workspace};
 
@@ -97,6 +98,13 @@ impl Run {
                 if status.success() { Ok(()) } else { Err(anyhow!("cargo ended with {status}")) }
             }
             Kind::Tests(_) => self.tests(step),
+            Kind::Fuzz => {
+                if let fuzz::Outcome::Skipped(why) = fuzz::brief()? {
+                    println!("{why}");
+                    self.warnings.push(format!("nothing was fuzzed: {why}"));
+                }
+                Ok(())
+            }
             Kind::Packages => {
                 match packages::ensure() {
                     Outcome::Present => self.require_packages = true,
@@ -119,7 +127,9 @@ impl Run {
             Kind::Tests(_) if self.require_packages => {
                 format!("{}=1 {}", packages::REQUIRE, step.repeat())
             }
-            Kind::Tests(_) | Kind::Own(_) | Kind::Cargo(_, _) | Kind::Packages => step.repeat(),
+            Kind::Tests(_) | Kind::Own(_) | Kind::Cargo(_, _) | Kind::Packages | Kind::Fuzz => {
+                step.repeat()
+            }
         }
     }
 

@@ -8,6 +8,7 @@ mod ci;
 mod conformance;
 mod deny;
 mod finding;
+mod fuzz;
 mod layers;
 mod packages;
 mod picture;
@@ -52,6 +53,8 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Look for inputs that break the iSCSI target.
+    Fuzz(fuzz::Options),
     /// Run a test that is about chance for many rounds.
     Soak {
         /// Which.
@@ -98,6 +101,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Packages => packages::run()?,
         Command::Bench { which, quick } => return bench(*which, *quick),
+        Command::Fuzz(options) => return fuzz::run(options),
         Command::Soak { which, rounds } => return soak::run(*which, *rounds),
         Command::Conformance => conformance::run()?,
         Command::Picture => picture::run()?,

@@ -50,7 +50,8 @@ pub fn cargo() -> String {
     env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
-fn host_triple() -> Result<String> {
+/// The machine we run on, as the compiler names it.
+pub fn host_triple() -> Result<String> {
     let output = Command::new("rustc").arg("-vV").output().context("could not run rustc -vV")?;
     let words = String::from_utf8(output.stdout).context("rustc -vV does not speak UTF-8")?;
     let host = words.lines().find_map(|line| line.strip_prefix("host: "));

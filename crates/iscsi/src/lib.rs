@@ -23,6 +23,10 @@ mod target;
 mod usage;
 mod workers;
 
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 pub use credentials::{Authentication, Credentials, InvalidCredentials, Proof, Secret};
 pub use grant::Grant;
 pub use limits::Limits;

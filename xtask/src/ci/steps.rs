@@ -42,6 +42,8 @@ pub enum Kind {
     Tests(&'static [&'static str]),
     /// Makes sure the packages some tests need are there.
     Packages,
+    /// Lets every fuzz target run for a moment.
+    Fuzz,
 }
 
 impl Step {
@@ -62,7 +64,7 @@ impl Step {
     pub fn arguments(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Cargo(arguments, _) | Kind::Tests(arguments) => arguments,
-            Kind::Own(_) | Kind::Packages => &[],
+            Kind::Own(_) | Kind::Packages | Kind::Fuzz => &[],
         }
     }
 
@@ -70,14 +72,14 @@ impl Step {
     pub fn environment(&self) -> &'static [(&'static str, &'static str)] {
         match self.kind {
             Kind::Cargo(_, environment) => environment,
-            Kind::Own(_) | Kind::Tests(_) | Kind::Packages => &[],
+            Kind::Own(_) | Kind::Tests(_) | Kind::Packages | Kind::Fuzz => &[],
         }
     }
 
     /// What to type to run this step alone.
     pub fn repeat(&self) -> String {
         match self.kind {
-            Kind::Own(_) | Kind::Packages => format!("cargo xtask {}", self.name),
+            Kind::Own(_) | Kind::Packages | Kind::Fuzz => format!("cargo xtask {}", self.name),
             Kind::Cargo(..) | Kind::Tests(_) => {
                 let environment = self.environment().iter();
                 let mut words: Vec<String> =
@@ -140,6 +142,12 @@ pub const STEPS: &[Step] = &[
         "all tests: units, model check, conformance, crash, stories, REST, CLI, generated files",
         When::Full,
         Kind::Tests(&["test", "--workspace", "--no-fail-fast"]),
+    ),
+    Step::new(
+        "fuzz",
+        "no new input breaks the iSCSI target, as far as a moment tells",
+        When::Full,
+        Kind::Fuzz,
     ),
     Step::new(
         "unit-tests",

@@ -99,8 +99,11 @@ impl Negotiation {
                     p.max_send_segment = n as usize;
                     return Ok(Answer::Silent);
                 }
-                None => REJECT.to_owned(),
+                // A declaration is not answered, and without it we cannot know what it takes.
+                None => return Err(Status::INITIATOR_ERROR),
             },
+            // The tag is ours to declare, and is declared: a text may hold a key only once.
+            "TargetPortalGroupTag" => return Ok(Answer::Silent),
             "InitiatorAlias" => return Ok(Answer::Silent),
             "DefaultTime2Wait" => match number(value, 0, 3600) {
                 Some(n) => n.max(2).to_string(),
@@ -150,11 +153,7 @@ impl Negotiation {
                 None => REJECT.to_owned(),
             },
             // Declarations only a target may make, and keys of other stages.
-            "TargetAlias"
-            | "TargetAddress"
-            | "TargetPortalGroupTag"
-            | "SendTargets"
-            | "AuthMethod" => REJECT.to_owned(),
+            "TargetAlias" | "TargetAddress" | "SendTargets" | "AuthMethod" => REJECT.to_owned(),
             _ => NOT_UNDERSTOOD.to_owned(),
         };
         Ok(Answer::Value(answer))
@@ -267,7 +266,6 @@ mod tests {
         for (key, bad) in [
             ("MaxBurstLength", "511"),
             ("FirstBurstLength", "16777216"),
-            ("MaxRecvDataSegmentLength", "twelve"),
             ("InitialR2T", "yes"),
             ("HeaderDigest", "SHA1"),
             ("MaxConnections", "0"),
@@ -276,6 +274,15 @@ mod tests {
             assert_eq!(ask(&mut n, key, bad), REJECT, "{key}={bad}");
         }
         assert_eq!(n.parameters(), Parameters::default());
+    }
+
+    /// Found by fuzzing: our own declaration follows in the same text, which may hold a key only once.
+    #[test]
+    fn what_we_declare_ourselves_is_not_answered_too() {
+        let mut n = normal();
+        let bad = n.answer("MaxRecvDataSegmentLength", "twelve");
+        assert_eq!(bad, Err(Status::INITIATOR_ERROR));
+        assert_eq!(ask(&mut n, "TargetPortalGroupTag", "7"), "-");
     }
 
     #[test]

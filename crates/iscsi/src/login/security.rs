@@ -70,6 +70,8 @@ impl Security {
         for (key, value) in others {
             match key {
                 "InitiatorName" | "TargetName" | "SessionType" | "InitiatorAlias" => {}
+                // Ours to declare, and declared: a text may hold a key only once.
+                "TargetPortalGroupTag" => {}
                 "AuthMethod" => {
                     self.choose(value, out)?;
                     progress = Progress::Made;
