@@ -5,6 +5,8 @@
 //! that misses them prints `SKIPPED: <test>: <why>` and passes, unless [`REQUIRE`] is set: then
 //! it must fail. So a machine that could run it never skips it in silence.
 
+mod keystone;
+
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -15,8 +17,9 @@ use anyhow::{Result, bail};
 /// Set by `ci` when the packages are there: from then on a skipped test is a failed test.
 pub const REQUIRE: &str = "OSDS_REQUIRE_PACKAGES";
 
-/// The packages: iscsi-ls and its kin; qemu-img and qemu-io; qemu's iscsi:// driver.
-const PACKAGES: [&str; 3] = ["libiscsi-bin", "qemu-utils", "qemu-block-extra"];
+/// The packages: iscsi-ls and its kin; qemu-img and qemu-io; qemu's iscsi:// driver; what makes
+/// Keystone's environment.
+const PACKAGES: [&str; 4] = ["libiscsi-bin", "qemu-utils", "qemu-block-extra", "python3-venv"];
 
 /// Programs that prove the packages are there, whoever packed them.
 const PROGRAMS: [&str; 5] = ["iscsi-ls", "iscsi-inq", "iscsi-test-cu", "qemu-img", "qemu-io"];
@@ -51,6 +54,13 @@ pub fn how() -> String {
 
 /// Makes sure the packages are there, if that is in our power.
 pub fn ensure() -> Outcome {
+    match ensure_debian() {
+        Outcome::Present => keystone::ensure(),
+        missing @ Outcome::Missing(_) => missing,
+    }
+}
+
+fn ensure_debian() -> Outcome {
     if missing().is_empty() {
         return Outcome::Present;
     }
@@ -82,6 +92,9 @@ pub fn ensure() -> Outcome {
 fn missing() -> Vec<String> {
     let mut missing: Vec<String> =
         PROGRAMS.iter().filter(|name| on_path(name).is_none()).map(|name| (*name).into()).collect();
+    if !keystone::can_be_made() {
+        missing.push("python's venv with pip".into());
+    }
     if !qemu_speaks_iscsi() {
         missing.push("qemu's iscsi:// driver".into());
     }

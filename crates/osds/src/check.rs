@@ -4,13 +4,15 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::config::Config;
+use crate::config::{Config, auth};
 use crate::wiring::load;
 
 /// Reads a configuration and all it names. Findings go to standard output.
 pub(crate) fn check(file: &Path) -> Result<()> {
     let config = Config::read(file)?;
     crate::log::configured(&config.log)?;
+    config.auth.authority()?;
+    auth::tls(config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref())?;
     let mut warnings = 0;
     for backend in &config.backends {
         let loaded = load(backend)?;

@@ -3,6 +3,8 @@
 //! Unknown keys are mistakes and are refused with their line. Every value has a default, so an
 //! empty file (or none) runs one machine with a file pool. Paths are relative to the file itself.
 
+pub(crate) mod auth;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +12,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
 use serde::Deserialize;
+
+use self::auth::Auth;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +23,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The REST API.
     pub api: Api,
+    /// Who may use the REST API.
+    pub auth: Auth,
     /// Where records go.
     pub store: StoreConfig,
     /// The loop that makes wishes come true.
@@ -35,6 +41,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("/var/lib/osds"),
             api: Api::default(),
+            auth: Auth::default(),
             store: StoreConfig::default(),
             controller: ControllerConfig::default(),
             log: Log::default(),
@@ -53,6 +60,10 @@ pub struct Api {
     pub max_connections: usize,
     /// Longest time one request may take, waiting included.
     pub request_timeout: SignedDuration,
+    /// Certificate chain (PEM), our own first: with it the API speaks https only.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's key (PEM).
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for Api {
@@ -61,6 +72,8 @@ impl Default for Api {
             listen: SocketAddr::from(([127, 0, 0, 1], 50040)),
             max_connections: 1024,
             request_timeout: SignedDuration::from_secs(120),
+            tls_certificate: None,
+            tls_key: None,
         }
     }
 }
@@ -202,6 +215,10 @@ impl Config {
             Self::parse(&text).with_context(|| format!("in configuration {}", path.display()))?;
         let home = path.parent().unwrap_or(Path::new("."));
         config.data_dir = home.join(&config.data_dir);
+        config.auth.at_home(home);
+        for path in [&mut config.api.tls_certificate, &mut config.api.tls_key] {
+            *path = path.take().map(|path| home.join(path));
+        }
         for backend in &mut config.backends {
             backend.config = home.join(&backend.config);
         }
@@ -228,6 +245,7 @@ impl Config {
         for (key, value) in positive {
             duration(value).with_context(|| format!("{key} must be longer than nothing"))?;
         }
+        self.auth.check()?;
         for (index, backend) in self.backends.iter().enumerate() {
             duration(backend.iscsi.drain_timeout)
                 .context("iscsi.drain_timeout must be longer than nothing")?;

@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::{Config, duration};
+use crate::config::{Config, auth, duration};
 use crate::log;
 use crate::wiring::{self, Parts};
 
@@ -54,6 +54,9 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
         format!("cannot listen on {}; choose another api.listen", config.api.listen)
     })?;
+    let authority = config.auth.authority()?;
+    let tls = auth::tls(config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref())?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let parts = wiring::build(config, default_iscsi)?;
     let (api, portals) = (listener.local_addr()?, parts.portals());
     parts.controller.start().await.context("cannot start the controller")?;
@@ -67,11 +70,11 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
         request: duration(config.api.request_timeout)?,
         ..Limits::default()
     };
-    let router = osds_rest::router(parts.controller.clone(), Settings::default());
-    let server =
-        tokio::spawn(osds_rest::serve(listener, router, limits, stop.clone().cancelled_owned()));
+    let router = osds_rest::router(parts.controller.clone(), authority, Settings::default());
+    let until = stop.clone().cancelled_owned();
+    let server = tokio::spawn(osds_rest::serve(listener, tls, router, limits, until));
     let portals: Vec<String> = portals.iter().map(ToString::to_string).collect();
-    println!("ready api=http://{api} iscsi={}", portals.join(","));
+    println!("ready api={scheme}://{api} iscsi={}", portals.join(","));
     info!(%api, iscsi = portals.join(","), data_dir = %config.data_dir.display(), "ready");
     let name = signals.next().await;
     info!(signal = name, "ending");

@@ -13,11 +13,15 @@ use osds_controller::Error;
 use osds_rest_api::{BadBody, BadParameter, ErrorBody, json};
 use tracing::error;
 
+use crate::auth::Unproven;
+
 /// It is done.
 pub(crate) const OK: StatusCode = StatusCode::OK;
 /// It is wished for, and will be done.
 pub(crate) const ACCEPTED: StatusCode = StatusCode::ACCEPTED;
 
+const UNPROVEN: StatusCode = StatusCode::UNAUTHORIZED;
+const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
 const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
@@ -50,6 +54,10 @@ pub(crate) enum Failure {
     NoneYet(String),
     /// The original can do this, we cannot yet.
     NotYet(&'static str),
+    /// Nobody knows who asks.
+    Unproven(Unproven),
+    /// The policy says no.
+    NotPermitted,
     /// It took too long.
     TooSlow,
     /// A bug of ours.
@@ -59,6 +67,12 @@ pub(crate) enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Controller(error)
+    }
+}
+
+impl From<Unproven> for Failure {
+    fn from(unproven: Unproven) -> Self {
+        Self::Unproven(unproven)
     }
 }
 
@@ -88,6 +102,12 @@ impl IntoResponse for Failure {
             Self::NoRoute => said(NOT_FOUND, JSON, "there is no such route, or not by this method"),
             Self::NoneYet(words) => said(NOT_FOUND, JSON, &words),
             Self::NotYet(what) => said(NOT_YET, JSON, &format!("{what} are not supported yet")),
+            Self::Unproven(Unproven::Missing) => unproven("token not found in header"),
+            Self::Unproven(Unproven::Bad(why)) => unproven(why),
+            Self::Unproven(Unproven::NoAnswer) => {
+                later("the identity service cannot be asked at the moment; try again")
+            }
+            Self::NotPermitted => said(FORBIDDEN, TEXT, "operation is not permitted"),
             Self::TooSlow => later("the request took too long; look whether it was done"),
             Self::Panicked => said(BROKEN, JSON, "internal error; the server's log says more"),
         }
@@ -114,6 +134,14 @@ fn of_controller(error: &Error) -> Response {
 
 fn plain(words: &str) -> Response {
     said(BAD_REQUEST, TEXT, words)
+}
+
+/// RFC 9110, section 11.6.1, wants to hear how to prove oneself; this is what Keystone's own
+/// middleware says.
+fn unproven(words: &str) -> Response {
+    let mut response = said(UNPROVEN, TEXT, words);
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Keystone"));
+    response
 }
 
 fn later(words: &str) -> Response {

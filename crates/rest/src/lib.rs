@@ -16,6 +16,7 @@ mod openapi;
 mod prefer;
 mod routes;
 mod server;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +24,10 @@ use std::time::Duration;
 use axum::Router;
 use osds_controller::Controller;
 
+pub use auth::{Authority, KeystoneError, KeystoneSettings};
 pub use openapi::document;
 pub use server::{Limits, serve};
+pub use tls::{Tls, TlsError};
 
 /// What the routes may do.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +46,12 @@ impl Default for Settings {
 /// What every route can reach.
 pub(crate) struct App {
     pub(crate) controller: Controller,
+    pub(crate) authority: Authority,
     pub(crate) settings: Settings,
 }
 
-/// The routes over `controller`, to be put behind a port with [`serve`].
-pub fn router(controller: Controller, settings: Settings) -> Router {
-    routes::all(Arc::new(App { controller, settings }))
+/// The routes over `controller`, to be put behind a port with [`serve`]; `authority` decides who
+/// may use which.
+pub fn router(controller: Controller, authority: Authority, settings: Settings) -> Router {
+    routes::all(Arc::new(App { controller, authority, settings }))
 }

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -25,6 +26,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::edge::Edge;
+use crate::tls::Tls;
 
 /// How long a connection that has to make room may take to be gone, unless it works on a request.
 const PARTING: Duration = Duration::from_millis(500);
@@ -69,8 +71,10 @@ impl Default for Limits {
 
 /// Serves `router` on `listener` until `shutdown`; returns when the last connection is closed.
 /// Requests that are under way at `shutdown` are answered, within [`Limits::grace`].
+/// With `tls`, every connection speaks it, and nothing is answered in clear.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     router: Router,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
@@ -91,9 +95,9 @@ pub async fn serve(
                     place = place(&room, &idle) => place,
                 };
                 let (edge, stopping) = (Arc::clone(&edge), stopping.clone());
-                let seat = Seat::new(&idle);
+                let (seat, tls) = (Seat::new(&idle), tls.clone());
                 connections.spawn(async move {
-                    converse(stream, &edge, &limits, stopping, &seat).await;
+                    welcome(stream, tls, &edge, &limits, stopping, &seat).await;
                     drop(place);
                 });
             }
@@ -199,16 +203,40 @@ impl Drop for Seat {
     }
 }
 
-async fn converse(
+/// A connection from its first byte: in clear, or after a handshake that has no more time than
+/// the head of a request, and gives way to others as one that waits.
+async fn welcome(
     stream: TcpStream,
+    tls: Option<Tls>,
     edge: &Arc<Edge>,
     limits: &Limits,
-    mut stopping: watch::Receiver<()>,
+    stopping: watch::Receiver<()>,
     seat: &Seat,
 ) {
     if let Err(error) = tune(&stream, limits) {
         debug!(%error, "connection could not be tuned");
     }
+    let Some(tls) = tls else {
+        return converse(stream, edge, limits, stopping, seat).await;
+    };
+    let shaken = tokio::select! {
+        shaken = timeout(limits.head_read, tls.accept(stream)) => shaken,
+        () = seat.leave.notified() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => converse(stream, edge, limits, stopping, seat).await,
+        Ok(Err(error)) => debug!(%error, "TLS handshake failed"),
+        Err(_) => debug!("TLS handshake took too long"),
+    }
+}
+
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    edge: &Arc<Edge>,
+    limits: &Limits,
+    mut stopping: watch::Receiver<()>,
+    seat: &Seat,
+) {
     let answer = service_fn(|request| {
         let edge = Arc::clone(edge);
         async move {

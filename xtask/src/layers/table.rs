@@ -53,6 +53,12 @@ pub const CRATES: &[CrateRule] = &[
         why: "the choice of a pool is a pure function over the nouns",
     },
     CrateRule {
+        folder: "policy",
+        may: May::Only(&[]),
+        tests: Tests::AsShipped,
+        why: "what a policy file allows is a pure function of the caller and the target",
+    },
+    CrateRule {
         folder: "store",
         may: May::Only(&["model"]),
         tests: Tests::Scene,
@@ -96,7 +102,7 @@ pub const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         folder: "rest",
-        may: May::Only(&["model", "controller", "rest-api"]),
+        may: May::Only(&["model", "controller", "policy", "rest-api"]),
         tests: Tests::Scene,
         why: "a route translates and calls a use-case; it never reaches around the controller",
     },
@@ -195,7 +201,7 @@ pub struct WordRule {
 }
 
 /// What is pure.
-const PURE: &[&str] = &["model", "lifecycle", "selector"];
+const PURE: &[&str] = &["model", "lifecycle", "policy", "selector"];
 
 /// Words with one home. Tests are not held to these.
 pub const WORDS: &[WordRule] = &[

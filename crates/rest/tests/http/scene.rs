@@ -11,7 +11,7 @@ use osds_dock::{Dock, Identity, Ledger};
 use osds_drivers::fake::{FakeStorage, FakeTarget};
 use osds_model::pool::PoolSpec;
 use osds_model::{Capacity, DockId};
-use osds_rest::Limits;
+use osds_rest::{Authority, Limits, Tls};
 use osds_store::MemoryStore;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -75,6 +75,8 @@ pub struct Setup {
     pub target: FakeTarget,
     pub limits: Limits,
     pub sweep_every: Duration,
+    pub authority: Authority,
+    pub tls: Option<Tls>,
     /// What else the port serves.
     pub more: Router,
 }
@@ -88,6 +90,8 @@ impl Default for Setup {
             target: FakeTarget::default(),
             limits: Limits::default(),
             sweep_every: Duration::from_secs(30),
+            authority: Authority::noauth(),
+            tls: None,
             more: Router::new(),
         }
     }
@@ -151,11 +155,13 @@ impl Scene {
             TcpListener::bind("127.0.0.1:0").await.unwrap()
         });
         let address = listener.local_addr().unwrap();
-        let router = osds_rest::router(controller.clone(), osds_rest::Settings::default());
+        let router =
+            osds_rest::router(controller.clone(), setup.authority, osds_rest::Settings::default());
         let router = router.merge(setup.more);
-        let served = runtime.spawn(osds_rest::serve(listener, router, setup.limits, async {
-            let _ = stopped.await;
-        }));
+        let served =
+            runtime.spawn(osds_rest::serve(listener, setup.tls, router, setup.limits, async {
+                let _ = stopped.await;
+            }));
         Self {
             runtime: Some(runtime),
             address,
