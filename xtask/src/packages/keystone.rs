@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use anyhow::Result;
+
 use super::Outcome;
 use crate::workspace;
 
@@ -23,7 +25,10 @@ pub fn ensure() -> Outcome {
     if is_made() {
         return Outcome::Present;
     }
-    let home = home();
+    let home = match home() {
+        Ok(home) => home,
+        Err(error) => return Outcome::Missing(error.to_string()),
+    };
     println!("$ python3 -m venv {0} && {0}/bin/pip install {KEYSTONE}", home.display());
     let made = runs(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))
         && runs(Command::new(home.join("bin/pip")).args([
@@ -45,11 +50,11 @@ fn mark(home: &Path) -> PathBuf {
 }
 
 fn is_made() -> bool {
-    fs::read_to_string(mark(&home())).is_ok_and(|version| version == KEYSTONE)
+    home().is_ok_and(|home| fs::read_to_string(mark(&home)).is_ok_and(|made| made == KEYSTONE))
 }
 
-fn home() -> PathBuf {
-    workspace::root().join("target/keystone")
+fn home() -> Result<PathBuf> {
+    Ok(workspace::root()?.join("target/keystone"))
 }
 
 fn runs(command: &mut Command) -> bool {
