@@ -9,6 +9,7 @@
 
 mod cli;
 mod cmd;
+mod environment;
 mod properties;
 mod session;
 mod table;

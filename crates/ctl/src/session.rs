@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use osds_rest_api::client::{Client, DEFAULT_ENDPOINT, Exchange, Settings};
 use osds_rest_api::{ADMIN_TENANT, json};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::{Format, say};
+use crate::environment::{self, variable};
 use crate::properties::{Properties, of_pairs};
 use crate::table;
 
@@ -38,17 +39,16 @@ impl Session {
             ));
             DEFAULT_ENDPOINT.to_owned()
         });
-        let noauth = match variable("OPENSDS_AUTH_STRATEGY").as_deref() {
+        let strategy = variable("OPENSDS_AUTH_STRATEGY");
+        let (noauth, login) = match strategy.as_deref() {
             None => {
                 say("WARNING: Not found Env OPENSDS_AUTH_STRATEGY, use default(noauth)");
-                true
+                (true, None)
             }
-            Some("noauth") => true,
-            Some("keystone") => {
-                bail!("OPENSDS_AUTH_STRATEGY=keystone is not supported yet, use noauth")
-            }
+            Some("noauth") => (true, None),
+            Some("keystone") => (false, Some(environment::login()?)),
             // The original takes any other word for noauth with the default tenant.
-            Some(_) => false,
+            Some(_) => (false, None),
         };
         let tenant = variable("OPENSDS_TENANT_ID")
             .filter(|_| noauth)
@@ -56,6 +56,8 @@ impl Session {
         let client = Client::new(Settings {
             endpoint,
             tenant,
+            login,
+            ca_file: environment::ca_file(),
             timeout: PATIENCE,
             user_agent: concat!("osdsctl/", env!("CARGO_PKG_VERSION")).to_owned(),
         })?;
@@ -106,10 +108,6 @@ impl Session {
             }
         }
     }
-}
-
-fn variable(name: &str) -> Option<String> {
-    Some(std::env::var_os(name)?.to_string_lossy().into_owned())
 }
 
 fn debug_exchange(exchange: &Exchange<'_>) {

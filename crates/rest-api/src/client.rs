@@ -8,6 +8,8 @@
 //! (`Prefer: wait`, RFC 7240, section 4.3); [`Answer::waited`] tells whether it knew how to.
 
 use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +17,7 @@ use serde::de::DeserializeOwned;
 use ureq::http;
 
 use crate::json::{self, BadJson};
+use crate::keystone::{self, Identity, KeystoneError, Login, Token};
 use crate::view::ErrorBody;
 use crate::{API_VERSION, url};
 
@@ -23,16 +26,24 @@ pub use ureq::http::Method;
 /// Where the server is when nobody says.
 pub const DEFAULT_ENDPOINT: &str = "http://localhost:50040";
 
+/// The status of a server that does not know who asks.
+const UNPROVEN: u16 = 401;
+
 /// Larger answers are refused.
 const LARGEST_ANSWER: u64 = 256 << 20;
 
 /// Whom to talk to, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `http://host:port`.
+    /// `http://host:port` or `https://host:port`.
     pub endpoint: String,
     /// The tenant of the path. When it is empty, paths have no tenant at all, as the original's.
+    /// With a login it is the project's id instead.
     pub tenant: String,
+    /// Where to get a token, when the server wants one.
+    pub login: Option<Login>,
+    /// Certificates (PEM) to trust for `https://`; the usual ones when absent.
+    pub ca_file: Option<PathBuf>,
     /// How long a request may take, besides what it asks the server to wait.
     pub timeout: Duration,
     /// What the program calls itself.
@@ -50,6 +61,9 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// No token, or no certificates.
+    #[error(transparent)]
+    Keystone(#[from] KeystoneError),
     /// The server said no; the text is the server's.
     #[error("{message}")]
     Refused {
@@ -108,21 +122,22 @@ pub type Observer = Box<dyn Fn(&Exchange<'_>) + Send + Sync>;
 pub struct Client {
     agent: ureq::Agent,
     settings: Settings,
+    identity: Option<Identity>,
+    token: Mutex<Option<Token>>,
     observer: Option<Observer>,
 }
 
 impl Client {
-    /// A client with these settings.
+    /// A client with these settings. With a login, gets a token at once: paths need the project.
     ///
     /// # Errors
-    /// When the endpoint is not `http://` something.
+    /// When the endpoint cannot be used, or there is no token.
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
         let mut settings = settings;
         settings.endpoint.truncate(settings.endpoint.trim_end_matches('/').len());
         let reason = match settings.endpoint.split_once("://") {
-            Some(("http", rest)) if !rest.is_empty() => None,
-            Some(("https", _)) => Some("https is not supported yet, use http"),
-            Some(_) | None => Some("it has to be http://host:port"),
+            Some(("http" | "https", rest)) if !rest.is_empty() => None,
+            Some(_) | None => Some("it has to be http://host:port or https://host:port"),
         };
         if let Some(reason) = reason {
             return Err(ClientError::BadEndpoint { endpoint: settings.endpoint, reason });
@@ -134,8 +149,25 @@ impl Client {
             .http_status_as_error(false)
             .user_agent(settings.user_agent.as_str())
             .timeout_connect(Some(settings.timeout))
+            .tls_config(keystone::trusting(settings.ca_file.as_deref())?)
             .build();
-        Ok(Self { agent: config.into(), settings, observer: None })
+        let identity = settings.login.take().map(Identity::new).transpose()?;
+        let token = identity.as_ref().map(Identity::log_in).transpose()?;
+        if let Some(token) = &token {
+            settings.tenant.clone_from(&token.project);
+        }
+        let token = Mutex::new(token);
+        Ok(Self { agent: config.into(), settings, identity, token, observer: None })
+    }
+
+    /// What proves who we are; a fresh one when the server does not take the one we have.
+    fn token(&self, fresh: bool) -> Result<Option<Token>, ClientError> {
+        // Whole after every statement: poison means nothing here.
+        let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = self.identity.as_ref().filter(|_| fresh) {
+            *token = Some(identity.log_in()?);
+        }
+        Ok(token.clone())
     }
 
     /// Shows every exchange to `observer`.
@@ -254,6 +286,18 @@ impl Request<'_> {
     /// # Errors
     /// When the server cannot be reached, or says no.
     pub fn send(self) -> Result<Answer, ClientError> {
+        // Once more with a fresh token: the one we have may have run out in a long life.
+        match self.send_as(self.client.token(false)?.as_ref()) {
+            Err(ClientError::Refused { status: UNPROVEN, .. })
+                if self.client.identity.is_some() =>
+            {
+                self.send_as(self.client.token(true)?.as_ref())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn send_as(&self, token: Option<&Token>) -> Result<Answer, ClientError> {
         let client = self.client;
         let unreachable =
             |source| ClientError::Unreachable { url: self.url.clone(), source: Box::new(source) };
@@ -264,13 +308,16 @@ impl Request<'_> {
         if let Some(wait) = self.wait {
             request = request.header("Prefer", format!("wait={}", wait.as_secs()));
         }
+        if let Some(token) = token {
+            request = request.header("X-Auth-Token", token.expose());
+        }
         let patience = client.settings.timeout + self.wait.unwrap_or_default();
         // A body of no bytes would still announce its length, which GET and DELETE should not.
         let answer = if self.body.is_empty() {
             let request = request.body(()).map_err(|e| unreachable(e.into()))?;
             client.agent.run(patient(&client.agent, request, patience))
         } else {
-            let request = request.body(self.body).map_err(|e| unreachable(e.into()))?;
+            let request = request.body(&self.body[..]).map_err(|e| unreachable(e.into()))?;
             client.agent.run(patient(&client.agent, request, patience))
         };
         let mut answer = answer.map_err(unreachable)?;
@@ -284,8 +331,7 @@ impl Request<'_> {
             .limit(LARGEST_ANSWER)
             .read_to_vec()
             .map_err(unreachable)?;
-        let url = self.url;
-        let method = self.method;
+        let (url, method) = (self.url.clone(), self.method.clone());
         if let Some(observer) = &client.observer {
             observer(&Exchange { method: &method, url: &url, status, body: &body });
         }
@@ -387,6 +433,8 @@ mod tests {
         Client::new(Settings {
             endpoint,
             tenant: tenant.into(),
+            login: None,
+            ca_file: None,
             timeout: Duration::from_secs(5),
             user_agent: "test/1".into(),
         })
@@ -448,13 +496,15 @@ mod tests {
     #[test]
     fn endpoints_that_cannot_be_used() {
         for (endpoint, said) in [
-            ("https://x:1", "https is not supported yet"),
+            ("https://", "has to be http://"),
             ("x:1", "has to be http://"),
             ("http://", "has to be http://"),
         ] {
             let settings = Settings {
                 endpoint: endpoint.into(),
                 tenant: String::new(),
+                login: None,
+                ca_file: None,
                 timeout: Duration::from_secs(1),
                 user_agent: String::new(),
             };

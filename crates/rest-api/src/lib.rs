@@ -11,6 +11,8 @@ pub mod check;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod json;
+#[cfg(feature = "client")]
+pub mod keystone;
 pub mod list;
 pub mod request;
 pub mod scalar;

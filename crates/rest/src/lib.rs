@@ -24,7 +24,7 @@ use std::time::Duration;
 use axum::Router;
 use osds_controller::Controller;
 
-pub use auth::{Authority, KeystoneError, KeystoneSettings};
+pub use auth::Authority;
 pub use openapi::document;
 pub use server::{Limits, serve};
 pub use tls::{Tls, TlsError};

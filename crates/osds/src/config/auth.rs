@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
 use osds_policy::Policy;
-use osds_rest::{Authority, KeystoneSettings, Tls};
+use osds_rest::{Authority, Tls};
+use osds_rest_api::keystone::{Domain, Login};
 use serde::Deserialize;
 use tracing::warn;
 
@@ -141,17 +142,17 @@ impl Auth {
                 .to_owned(),
             (None, None) => String::new(),
         };
-        let settings = KeystoneSettings {
+        let login = Login {
             auth_url: keystone.auth_url.clone(),
             username: keystone.username.clone(),
             password,
-            user_domain_name: keystone.user_domain_name.clone(),
+            user_domain: Domain::Name(keystone.user_domain_name.clone()),
             project_name: keystone.project_name.clone(),
-            project_domain_name: keystone.project_domain_name.clone(),
+            project_domain: Domain::Name(keystone.project_domain_name.clone()),
             ca_file: keystone.ca_file.clone(),
-            token_cache: Duration::try_from(keystone.token_cache).unwrap_or_default(),
         };
-        Authority::keystone(settings, policy).context("in [auth.keystone]")
+        let token_cache = Duration::try_from(keystone.token_cache).unwrap_or_default();
+        Authority::keystone(login, token_cache, policy).context("in [auth.keystone]")
     }
 
     fn policy(&self) -> Result<Policy> {

@@ -32,6 +32,8 @@ impl Admin {
         let settings = Settings {
             endpoint: api.to_owned(),
             tenant: ADMIN_TENANT.to_owned(),
+            login: None,
+            ca_file: None,
             timeout: Duration::from_secs(30),
             user_agent: "osds-demo".to_owned(),
         };

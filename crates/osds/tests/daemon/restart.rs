@@ -147,7 +147,11 @@ fn answer(sent: Result<Value, ClientError>) -> Option<Value> {
     match sent {
         Ok(value) => Some(value),
         Err(ClientError::Unreachable { .. } | ClientError::Unreadable { .. }) => None,
-        Err(refused @ (ClientError::Refused { .. } | ClientError::BadEndpoint { .. })) => {
+        Err(
+            refused @ (ClientError::Refused { .. }
+            | ClientError::BadEndpoint { .. }
+            | ClientError::Keystone(_)),
+        ) => {
             panic!("refused: {refused}")
         }
     }

@@ -188,6 +188,8 @@ pub fn client(api: &str) -> Client {
     let settings = Settings {
         endpoint: api.to_owned(),
         tenant: ADMIN_TENANT.to_owned(),
+        login: None,
+        ca_file: None,
         timeout: PATIENCE,
         user_agent: "osds-tests".to_owned(),
     };

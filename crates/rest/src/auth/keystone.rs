@@ -8,13 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use osds_rest_api::keystone::{Identity, KeystoneError, Login, Proven, Token, Verdict};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
-
-use super::identity::{
-    Identity, KeystoneError, KeystoneSettings, NoAnswer, OwnToken, Proven, Verdict,
-};
 
 /// Tokens kept; a further one takes the place of one that is out of date, or of any.
 const MOST_TOKENS: usize = 8192;
@@ -49,15 +46,19 @@ struct Kept {
 /// See the head of this file.
 pub(super) struct Keystone {
     identity: Identity,
+    /// How long a proven token is believed without asking again, which is also how long a revoked
+    /// one still works.
+    token_cache: Duration,
     slots: Mutex<HashMap<String, Slot>>,
-    own: tokio::sync::Mutex<Option<OwnToken>>,
+    own: tokio::sync::Mutex<Option<Token>>,
     questions: Semaphore,
 }
 
 impl Keystone {
-    pub(super) fn new(settings: KeystoneSettings) -> Result<Self, KeystoneError> {
+    pub(super) fn new(login: Login, token_cache: Duration) -> Result<Self, KeystoneError> {
         Ok(Self {
-            identity: Identity::new(settings)?,
+            identity: Identity::new(login)?,
+            token_cache,
             slots: Mutex::default(),
             own: tokio::sync::Mutex::new(None),
             questions: Semaphore::new(MOST_QUESTIONS),
@@ -122,8 +123,7 @@ impl Keystone {
     }
 
     fn is_current(&self, kept: &Kept) -> bool {
-        kept.since.elapsed() < self.identity.settings().token_cache
-            && kept.proven.expires > SystemTime::now()
+        kept.since.elapsed() < self.token_cache && kept.proven.expires > SystemTime::now()
     }
 
     async fn ask(&self, token: &str) -> Result<Proven, Unproven> {
@@ -146,7 +146,7 @@ impl Keystone {
         Err(Unproven::NoAnswer)
     }
 
-    async fn own_token(&self, fresh: bool) -> Result<OwnToken, Unproven> {
+    async fn own_token(&self, fresh: bool) -> Result<Token, Unproven> {
         let mut own = self.own.lock().await;
         let usable = own.as_ref().filter(|own| own.expires > SystemTime::now() + MARGIN);
         if let Some(own) = usable.filter(|_| !fresh) {
@@ -160,7 +160,7 @@ impl Keystone {
 }
 
 async fn blocking<T: Send + 'static>(
-    ask: impl FnOnce() -> Result<T, NoAnswer> + Send + 'static,
+    ask: impl FnOnce() -> Result<T, KeystoneError> + Send + 'static,
 ) -> Result<T, Unproven> {
     match tokio::task::spawn_blocking(ask).await {
         Ok(Ok(answer)) => Ok(answer),

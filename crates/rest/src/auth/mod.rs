@@ -9,10 +9,10 @@
 //! (a test holds them to it), and a route that `actions` does not know is refused to everybody.
 
 mod actions;
-mod identity;
 mod keystone;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams};
 use axum::http::HeaderMap;
@@ -21,11 +21,11 @@ use osds_controller::Caller;
 use osds_model::UserId;
 use osds_policy::{Action, Policy, Subject, Target};
 use osds_rest_api::ADMIN_TENANT;
+use osds_rest_api::keystone::{KeystoneError, Login};
 
 use crate::App;
 use crate::errors::Failure;
 
-pub use identity::{KeystoneError, KeystoneSettings};
 use keystone::Keystone;
 pub(crate) use keystone::Unproven;
 
@@ -37,7 +37,7 @@ pub struct Authority {
 
 enum Inner {
     Believing,
-    Keystone { keystone: Keystone, policy: Policy },
+    Keystone { keystone: Box<Keystone>, policy: Policy },
 }
 
 impl Authority {
@@ -47,13 +47,18 @@ impl Authority {
         Self { inner: Arc::new(Inner::Believing) }
     }
 
-    /// Has tokens checked by a Keystone, and asks `policy` what they allow. Nothing is asked of
-    /// Keystone before the first request.
+    /// Has tokens checked by a Keystone, in which we are `login`, and asks `policy` what they allow.
+    /// A proven token is believed for `token_cache` without asking again; with nothing, every
+    /// request asks. Nothing is asked of Keystone before the first request.
     ///
     /// # Errors
-    /// The settings cannot be used.
-    pub fn keystone(settings: KeystoneSettings, policy: Policy) -> Result<Self, KeystoneError> {
-        let keystone = Keystone::new(settings)?;
+    /// The login cannot be used.
+    pub fn keystone(
+        login: Login,
+        token_cache: Duration,
+        policy: Policy,
+    ) -> Result<Self, KeystoneError> {
+        let keystone = Box::new(Keystone::new(login, token_cache)?);
         Ok(Self { inner: Arc::new(Inner::Keystone { keystone, policy }) })
     }
 

@@ -11,4 +11,5 @@ mod prefer;
 mod races;
 mod random;
 mod scene;
+mod tls;
 mod traps;

@@ -1,5 +1,5 @@
-//! The identity service (OpenStack Keystone, Identity API v3), as far as a server needs it: get a
-//! token for ourselves, ask whose token another one is.
+//! The identity service (OpenStack Keystone, Identity API v3), as far as both sides need it: a user
+//! gets a token with a password, a server asks whose token it is.
 //!
 //! Blocking, with a limit on every wait. Neither a token nor a password is in any error or `Debug`.
 //!
@@ -7,59 +7,74 @@
 //! "Validate and show information for token".
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use serde_json::{Value, json};
+use ureq::tls::{PemItem, RootCerts, TlsConfig};
 
-/// A limit on one exchange with Keystone; our own clients wait for it.
+/// A limit on one exchange with Keystone; somebody waits for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers are small: a token with its catalogue left out.
 const LARGEST_ANSWER: u64 = 1 << 20;
 
-/// How to reach Keystone, and as whom.
+/// Where Keystone is, and who we are there.
 #[derive(Clone)]
-pub struct KeystoneSettings {
+pub struct Login {
     /// Its address, with or without `/v3` at the end.
     pub auth_url: String,
-    /// Our own user, which may validate tokens.
+    /// The user.
     pub username: String,
-    /// Its password.
+    /// The user's password.
     pub password: String,
-    /// The domain of our user, by name.
-    pub user_domain_name: String,
-    /// Our own project.
+    /// The user's domain.
+    pub user_domain: Domain,
+    /// The project that the token shall be for.
     pub project_name: String,
-    /// The domain of our project, by name.
-    pub project_domain_name: String,
+    /// The project's domain.
+    pub project_domain: Domain,
     /// Certificates (PEM) to trust for `https://`; the usual ones when absent.
     pub ca_file: Option<PathBuf>,
-    /// How long a proven token is believed without asking again, which is also how long a revoked
-    /// one still works. Nothing: every request asks.
-    pub token_cache: Duration,
 }
 
-impl fmt::Debug for KeystoneSettings {
+/// A domain of users and projects.
+#[derive(Clone, Debug)]
+pub enum Domain {
+    /// By its id; that of the first one is `default`.
+    Id(String),
+    /// By its name; that of the first one is `Default`.
+    Name(String),
+}
+
+impl Domain {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Id(id) => json!({ "id": id }),
+            Self::Name(name) => json!({ "name": name }),
+        }
+    }
+}
+
+impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeystoneSettings")
+        f.debug_struct("Login")
             .field("auth_url", &self.auth_url)
             .field("username", &self.username)
             .field("project_name", &self.project_name)
-            .field("token_cache", &self.token_cache)
             .finish_non_exhaustive()
     }
 }
 
-/// Why Keystone settings cannot be used.
+/// Why Keystone is of no help.
 #[derive(Debug, thiserror::Error)]
 pub enum KeystoneError {
     /// The address is not one of a web server.
-    #[error("auth_url {0} has to be http://host:port/path or https://host:port/path")]
+    #[error("keystone's address {0} has to be http://host:port/path or https://host:port/path")]
     BadUrl(String),
-    /// The certificates cannot be read.
+    /// Certificates cannot be read.
     #[error("certificates in {path} cannot be used: {reason}")]
     BadCertificates {
         /// The file.
@@ -67,6 +82,21 @@ pub enum KeystoneError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It does not take user and password.
+    #[error(
+        "keystone at {url} does not take user {username} with this password for project {project}"
+    )]
+    Refused {
+        /// Where.
+        url: String,
+        /// The user.
+        username: String,
+        /// The project.
+        project: String,
+    },
+    /// It does not answer, or not what it should.
+    #[error("{0}")]
+    NoAnswer(String),
 }
 
 /// What a token proves.
@@ -86,11 +116,13 @@ pub struct Proven {
 
 impl Proven {
     /// The original's way to find administrators.
+    #[must_use]
     pub fn is_admin(&self) -> bool {
         self.roles.iter().any(|role| role.eq_ignore_ascii_case("admin"))
     }
 
     /// The original's way to find the administrators' project.
+    #[must_use]
     pub fn is_admin_project(&self) -> bool {
         self.project_name.eq_ignore_ascii_case("admin")
     }
@@ -106,24 +138,29 @@ pub enum Verdict {
     OurTokenIsBad,
 }
 
-/// Keystone was of no help. The words are for the log.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoAnswer(String);
-
-/// Our own token.
+/// A token that we got for ourselves.
 #[derive(Clone)]
-pub struct OwnToken {
+pub struct Token {
     text: String,
     /// From then on it is of no use.
     pub expires: SystemTime,
+    /// The project it is for, by its id.
+    pub project: String,
+}
+
+impl Token {
+    /// What goes into `X-Auth-Token`.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
 }
 
 /// The service itself. Cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
     agent: ureq::Agent,
-    settings: std::sync::Arc<KeystoneSettings>,
+    login: Arc<Login>,
     tokens_url: String,
 }
 
@@ -151,69 +188,78 @@ struct Named {
 
 impl Identity {
     /// A client; asks nothing yet.
-    pub fn new(settings: KeystoneSettings) -> Result<Self, KeystoneError> {
-        let base = settings.auth_url.trim_end_matches('/');
+    ///
+    /// # Errors
+    /// The address or the certificates cannot be used.
+    pub fn new(login: Login) -> Result<Self, KeystoneError> {
+        let base = login.auth_url.trim_end_matches('/');
         let base = base.strip_suffix("/v3").unwrap_or(base);
         let is_web = ["http://", "https://"]
             .iter()
             .any(|scheme| base.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
         if !is_web {
-            return Err(KeystoneError::BadUrl(settings.auth_url));
+            return Err(KeystoneError::BadUrl(login.auth_url));
         }
         let tokens_url = format!("{base}/v3/auth/tokens");
-        let roots = match &settings.ca_file {
-            Some(path) => trusted(path)?,
-            None => RootCerts::WebPki,
-        };
         let config = ureq::Agent::config_builder()
             .proxy(None)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(trusting(login.ca_file.as_deref())?)
             .build();
-        Ok(Self { agent: config.into(), settings: settings.into(), tokens_url })
-    }
-
-    /// What was configured.
-    pub fn settings(&self) -> &KeystoneSettings {
-        &self.settings
+        Ok(Self { agent: config.into(), login: login.into(), tokens_url })
     }
 
     /// A token for ourselves.
-    pub fn log_in(&self) -> Result<OwnToken, NoAnswer> {
-        let s = &self.settings;
+    ///
+    /// # Errors
+    /// Keystone does not answer, or does not take our password.
+    pub fn log_in(&self) -> Result<Token, KeystoneError> {
+        let login = &self.login;
         let body = json!({"auth": {
             "identity": {"methods": ["password"], "password": {"user": {
-                "name": s.username, "password": s.password,
-                "domain": {"name": s.user_domain_name},
+                "name": login.username, "password": login.password,
+                "domain": login.user_domain.to_json(),
             }}},
             "scope": {"project": {
-                "name": s.project_name, "domain": {"name": s.project_domain_name},
+                "name": login.project_name, "domain": login.project_domain.to_json(),
             }},
         }});
         let url = format!("{}?nocatalog", self.tokens_url);
         let sent = self.agent.post(url).content_type("application/json").send(body.to_string());
         let mut answer = sent.map_err(|error| self.no_answer(&error))?;
-        let status = answer.status().as_u16();
-        if status != 201 {
-            return Err(NoAnswer(format!(
-                "{} answers {status} to our own login as {}; look at [auth.keystone]",
-                self.tokens_url, s.username
-            )));
+        match answer.status().as_u16() {
+            201 => {}
+            401 | 403 => {
+                return Err(KeystoneError::Refused {
+                    url: self.tokens_url.clone(),
+                    username: login.username.clone(),
+                    project: login.project_name.clone(),
+                });
+            }
+            other => return Err(self.answers(other)),
         }
         let text = answer.headers().get("x-subject-token").and_then(|token| token.to_str().ok());
         let text = text.map(str::to_owned);
-        let body: Answer = self.body(&mut answer)?;
-        match text {
-            Some(text) => Ok(OwnToken { text, expires: body.token.expires_at.into() }),
-            None => Err(NoAnswer(format!("{} gave no token", self.tokens_url))),
+        let TokenBody { expires_at, project, .. } = self.body(&mut answer)?.token;
+        match (text, project) {
+            (Some(text), Some(project)) => {
+                Ok(Token { text, expires: expires_at.into(), project: project.id })
+            }
+            (None, _) | (_, None) => Err(KeystoneError::NoAnswer(format!(
+                "{} gave no token for a project",
+                self.tokens_url
+            ))),
         }
     }
 
     /// Asks whose token it is.
-    pub fn validate(&self, own: &OwnToken, token: &str) -> Result<Verdict, NoAnswer> {
+    ///
+    /// # Errors
+    /// Keystone does not answer.
+    pub fn validate(&self, own: &Token, token: &str) -> Result<Verdict, KeystoneError> {
         let request = self.agent.get(format!("{}?nocatalog", self.tokens_url));
         let request = request.header("X-Auth-Token", &own.text).header("X-Subject-Token", token);
         let mut answer = request.call().map_err(|error| self.no_answer(&error))?;
@@ -221,16 +267,16 @@ impl Identity {
             200 => Ok(verdict(self.body(&mut answer)?)),
             401 => Ok(Verdict::OurTokenIsBad),
             400 | 403 | 404 => Ok(Verdict::Bad("the token is not valid, or not any more")),
-            other => Err(NoAnswer(format!("{} answers {other}", self.tokens_url))),
+            other => Err(self.answers(other)),
         }
     }
 
-    fn body(&self, answer: &mut ureq::http::Response<ureq::Body>) -> Result<Answer, NoAnswer> {
+    fn body(&self, answer: &mut ureq::http::Response<ureq::Body>) -> Result<Answer, KeystoneError> {
         let text = answer.body_mut().with_config().limit(LARGEST_ANSWER).read_to_vec();
         let text = text.map_err(|error| self.no_answer(&error))?;
         // The error names a place and never the text, in which a token might stand.
         serde_json::from_slice(&text).map_err(|error| {
-            NoAnswer(format!(
+            KeystoneError::NoAnswer(format!(
                 "{} answers what is no token description, at line {} column {}",
                 self.tokens_url,
                 error.line(),
@@ -239,8 +285,12 @@ impl Identity {
         })
     }
 
-    fn no_answer(&self, error: &ureq::Error) -> NoAnswer {
-        NoAnswer(format!("could not reach {}: {error}", self.tokens_url))
+    fn answers(&self, status: u16) -> KeystoneError {
+        KeystoneError::NoAnswer(format!("{} answers with status {status}", self.tokens_url))
+    }
+
+    fn no_answer(&self, error: &ureq::Error) -> KeystoneError {
+        KeystoneError::NoAnswer(format!("could not reach {}: {error}", self.tokens_url))
     }
 }
 
@@ -259,54 +309,60 @@ fn verdict(answer: Answer) -> Verdict {
     })
 }
 
-fn trusted(path: &std::path::Path) -> Result<RootCerts, KeystoneError> {
+/// What an agent shall trust: the certificates of a file, or the usual ones.
+pub(crate) fn trusting(file: Option<&Path>) -> Result<TlsConfig, KeystoneError> {
+    let roots = match file {
+        Some(path) => trusted(path)?,
+        None => RootCerts::WebPki,
+    };
+    Ok(TlsConfig::builder().root_certs(roots).build())
+}
+
+fn trusted(path: &Path) -> Result<RootCerts, KeystoneError> {
     let bad = |reason: String| KeystoneError::BadCertificates { path: path.to_owned(), reason };
     let pem = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
     let mut certificates = Vec::new();
     for item in ureq::tls::parse_pem(&pem) {
-        match item.map_err(|error| bad(error.to_string()))? {
-            ureq::tls::PemItem::Certificate(certificate) => certificates.push(certificate),
-            ureq::tls::PemItem::PrivateKey(_) => {}
-            _ => {}
+        if let PemItem::Certificate(certificate) = item.map_err(|error| bad(error.to_string()))? {
+            certificates.push(certificate);
         }
     }
     if certificates.is_empty() {
         return Err(bad("no certificate in it".to_owned()));
     }
-    Ok(RootCerts::from(certificates.iter().map(Certificate::to_owned)))
+    Ok(RootCerts::from(certificates))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn settings(auth_url: &str) -> KeystoneSettings {
-        KeystoneSettings {
+    fn login(auth_url: &str) -> Login {
+        Login {
             auth_url: auth_url.to_owned(),
             username: "osds".to_owned(),
             password: "do-not-print-me".to_owned(),
-            user_domain_name: "Default".to_owned(),
+            user_domain: Domain::Id("default".to_owned()),
             project_name: "service".to_owned(),
-            project_domain_name: "Default".to_owned(),
+            project_domain: Domain::Name("Default".to_owned()),
             ca_file: None,
-            token_cache: Duration::ZERO,
         }
     }
 
     #[test]
     fn the_address_may_name_the_version() {
         for url in ["http://k:5000", "http://k:5000/", "http://k:5000/v3", "http://k:5000/v3/"] {
-            let identity = Identity::new(settings(url)).unwrap();
+            let identity = Identity::new(login(url)).unwrap();
             assert_eq!(identity.tokens_url, "http://k:5000/v3/auth/tokens");
         }
         for url in ["", "k:5000", "ftp://k", "https://"] {
-            assert!(Identity::new(settings(url)).is_err(), "{url}");
+            assert!(Identity::new(login(url)).is_err(), "{url}");
         }
     }
 
     #[test]
     fn the_password_is_not_printed() {
-        assert!(!format!("{:?}", settings("http://k")).contains("do-not-print-me"));
+        assert!(!format!("{:?}", login("http://k")).contains("do-not-print-me"));
     }
 
     #[test]

@@ -1,0 +1,57 @@
+//! What the environment says about keystone and certificates, in the original's variables.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+use osds_rest_api::keystone::{Domain, Login};
+
+/// Where the original keeps the certificate that it trusts.
+const ORIGINAL_CA: &str = "/opt/opensds-security/ca/ca-cert.pem";
+
+/// A variable that is set, to nothing perhaps.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    Some(std::env::var_os(name)?.to_string_lossy().into_owned())
+}
+
+/// User, password and project, from OpenStack's variables.
+pub(crate) fn login() -> anyhow::Result<Login> {
+    let wanted = [
+        "OS_AUTH_URL",
+        "OS_USERNAME",
+        "OS_PASSWORD",
+        "OS_TENANT_NAME",
+        "OS_PROJECT_NAME",
+        "OS_USER_DOMAIN_ID",
+    ];
+    let found = wanted.map(variable);
+    let missing: Vec<_> = wanted
+        .iter()
+        .zip(&found)
+        .filter(|(_, value)| value.is_none())
+        .map(|(name, _)| *name)
+        .collect();
+    let [Some(auth_url), Some(username), Some(password), tenant, project, Some(domain)] = found
+    else {
+        bail!("OPENSDS_AUTH_STRATEGY=keystone also needs {}", missing.join(", "));
+    };
+    // Two names of one thing; the original wants both and uses the older one.
+    let Some(project_name) = tenant.or(project) else {
+        bail!("OPENSDS_AUTH_STRATEGY=keystone also needs OS_TENANT_NAME or OS_PROJECT_NAME");
+    };
+    Ok(Login {
+        auth_url,
+        username,
+        password,
+        user_domain: Domain::Id(domain.clone()),
+        project_name,
+        project_domain: Domain::Id(domain),
+        ca_file: ca_file(),
+    })
+}
+
+/// The certificates to trust for https: those that are named, else the original's if it is there,
+/// else the usual ones.
+pub(crate) fn ca_file() -> Option<PathBuf> {
+    let named = variable("OS_CACERT").filter(|path| !path.is_empty()).map(PathBuf::from);
+    named.or_else(|| Some(PathBuf::from(ORIGINAL_CA)).filter(|path| Path::exists(path)))
+}
