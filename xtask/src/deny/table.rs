@@ -16,6 +16,10 @@ pub const LICENCES: &[(&str, &str)] = &[
     ("Zlib", "credit only"),
     ("BSL-1.0", "credit in source form only"),
     ("CC0-1.0", "public domain"),
+    (
+        "CDLA-Permissive-2.0",
+        "data; pass the text along (Mozilla's list of authorities, webpki-roots)",
+    ),
     ("Unlicense", "public domain"),
     ("Unicode-3.0", "credit only; tables of Unicode"),
     ("MPL-2.0", "copyleft per file, and we change none (imbl)"),

@@ -89,7 +89,7 @@ const TABLE: &[(&str, &[(Verb, Action)])] = &[
 ];
 
 /// The action of a route, by its pattern.
-pub(super) fn of(method: &Method, route: &str) -> Option<Action> {
+pub(crate) fn of(method: &Method, route: &str) -> Option<Action> {
     let verb = match *method {
         Method::GET => Get,
         Method::POST => Post,

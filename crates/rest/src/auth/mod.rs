@@ -26,6 +26,8 @@ use osds_rest_api::keystone::{KeystoneError, Login};
 use crate::App;
 use crate::errors::Failure;
 
+#[cfg(test)]
+pub(crate) use actions::of as action;
 use keystone::Keystone;
 pub(crate) use keystone::Unproven;
 

@@ -96,7 +96,30 @@ fn list_query<V: Listed>(uri: &Uri) -> Result<ListQuery, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::Method;
+
     use super::*;
+
+    #[test]
+    fn every_route_of_a_tenant_is_an_action_of_the_policy() {
+        let (_, document) = documented();
+        let mut seen = 0;
+        for (path, item) in &document.paths.paths {
+            let methods = [
+                (Method::GET, item.get.is_some()),
+                (Method::POST, item.post.is_some()),
+                (Method::PUT, item.put.is_some()),
+                (Method::DELETE, item.delete.is_some()),
+            ];
+            let below_tenant = path.contains("{tenantId}");
+            for (method, _) in methods.iter().filter(|(_, there)| *there && below_tenant) {
+                let action = crate::auth::action(method, path);
+                assert!(action.is_some(), "{method} {path} is not in auth/actions.rs");
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen} routes looked at");
+    }
 
     #[test]
     fn one_slash_at_the_end_goes() {
