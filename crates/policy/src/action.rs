@@ -1,5 +1,7 @@
 //! The actions of the API, by the names that a policy file knows them under, and the original's
 //! own rule for each.
+//!
+//! Must stay true: every route of the server is one of these, and none is without a rule.
 
 use std::fmt;
 

@@ -1,6 +1,7 @@
 //! TLS for the port: a certificate chain and its key from PEM files, TLS 1.2 and 1.3.
 //!
-//! Read once at the start, so that a mistake is found there and not by the first client.
+//! Read once at the start, so that a mistake is found there and not by the first client. The key
+//! stays in here: no error and no `Debug` shows it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Which action of the policy each route is, as one table. A route that is not in it may be used
-//! by nobody (with keystone), so a new one cannot be forgotten here unnoticed.
+//! by nobody (with keystone), so a new one cannot be forgotten here unnoticed; a test in `routes`
+//! holds the documented ones to it.
 
 use axum::http::Method;
 use osds_policy::Action;
