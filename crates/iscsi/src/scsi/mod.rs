@@ -29,7 +29,11 @@ mod table;
 mod unit;
 
 #[cfg(test)]
+mod power_cut;
+#[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod provisioned;
 #[cfg(test)]
 mod reservation_rules;
 #[cfg(test)]

@@ -102,6 +102,23 @@ fn the_identity_is_the_volumes_own() {
     assert_eq!(identity.serial, "01a203f1-15d9-7260-837a-4ac2746f9cb3");
 }
 
+/// An address is the volume's id and nothing else, and no id is given twice: so what a host has once
+/// known at an address never comes to mean another volume, not even after a delete.
+#[tokio::test]
+async fn an_address_belongs_to_one_volume_for_good() {
+    let driver = exported().await;
+    let bits = (0..128).map(|bit| VolumeId::from_u128(1 << bit));
+    let addresses: Vec<_> = bits
+        .map(|volume| {
+            let Connection::Iscsi { iqn, lun, .. } = driver.inner.connection(volume);
+            assert!(iqn.ends_with(&format!(":{volume}")), "{iqn}");
+            (iqn, lun)
+        })
+        .collect();
+    let different: std::collections::HashSet<_> = addresses.iter().collect();
+    assert_eq!(different.len(), addresses.len());
+}
+
 #[tokio::test]
 async fn blocks_are_exchanged_only_under_nobody() {
     let driver = exported().await;
