@@ -17,7 +17,8 @@ pub struct Limits {
     /// Connections at once that have shown no grant: they are logging in, or came for discovery.
     /// A further one takes the place of the oldest of them.
     pub connections_strangers: usize,
-    /// Logged-in connections of one initiator name; further logins are refused (0302). There is no
+    /// Sessions of one initiator name with units, and as many for discovery, which prove nothing;
+    /// further logins are refused (0302). There is no
     /// such bound for a target: with it, one host of a shared disk could keep the others out.
     pub connections_per_initiator: usize,
     /// From accept to the full feature phase.

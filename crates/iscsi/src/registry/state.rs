@@ -57,10 +57,17 @@ pub(super) enum Role {
 }
 
 impl Role {
-    fn initiator(&self) -> Option<&Name> {
+    /// A session with a unit, or one for discovery, that was let in by what this claim says. They
+    /// are counted apart: discovery proves nothing, and must not use up the place of who does.
+    fn is_like(&self, claim: &Claim) -> bool {
         match self {
-            Self::LoggingIn => None,
-            Self::Discovery { initiator } | Self::Normal { initiator, .. } => Some(initiator),
+            Self::LoggingIn => false,
+            Self::Discovery { initiator } => {
+                claim.target.is_none() && *initiator == claim.initiator
+            }
+            Self::Normal { initiator, .. } => {
+                claim.target.is_some() && *initiator == claim.initiator
+            }
         }
     }
 
@@ -307,7 +314,7 @@ impl State {
         limits: &Limits,
     ) -> Result<Admitted, Status> {
         let open = self.members.values();
-        let open = open.filter(|m| m.role.initiator() == Some(&claim.initiator)).count();
+        let open = open.filter(|member| member.role.is_like(claim)).count();
         if open >= limits.connections_per_initiator {
             return Err(Status::OUT_OF_RESOURCES);
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use md5::{Digest as _, Md5};
 use osds_iscsi::pdu::request;
 use osds_iscsi::scsi::Access;
-use osds_iscsi::{Authentication, Credentials, Secret};
+use osds_iscsi::{Authentication, Credentials, Limits, Secret};
 
 use crate::initiator::{Chap, Error, Options, Session, Wire, discover};
 use crate::login::{request, round, rounds, words};
@@ -338,4 +338,26 @@ fn discovery_asks_for_no_proof_and_shows_names_only() {
     assert_eq!(rounds(&scene, &[(request(1, Some(3)), names)]), (0, 0));
     assert_eq!(scene.sessions(), 0);
     assert_eq!(scene.unit.nexuses(), 0);
+}
+
+// Discovery is open to everybody who knows a name; that must not shut out who has proved to own it.
+#[test]
+fn discovery_under_a_name_uses_up_no_place_of_its_owner() {
+    let limits = Limits { connections_per_initiator: 2, ..Limits::default() };
+    let scene = Scene::with(limits);
+    scene.target.grant(DISK, CAROL, Access::ReadWrite, demand(SECRET, None)).unwrap();
+    let names = words(&[("InitiatorName", CAROL), ("SessionType", "Discovery")]);
+    let discover = || {
+        let mut wire = Wire::connect(scene.portal, PATIENCE).unwrap();
+        let (answer, _) = round(&mut wire, request(1, Some(3)), &names);
+        (wire, (answer.class, answer.detail))
+    };
+    let (held, also) = (discover(), discover());
+    assert_eq!((held.1, also.1), ((0, 0), (0, 0)));
+    assert_eq!(discover().1, (3, 2));
+    let options =
+        |number| Options { isid: [0x80, 0, 0, 0, 0, number], ..by(Chap::new("carol", SECRET)) };
+    let _one = scene.login_with(CAROL, &options(1)).unwrap();
+    let _two = scene.login_with(CAROL, &options(2)).unwrap();
+    assert_eq!(refused(scene.login_with(CAROL, &options(3))), (3, 2));
 }
