@@ -10,6 +10,7 @@
 pub mod pdu;
 pub mod scsi;
 
+mod buffer;
 mod credentials;
 mod gate;
 mod grant;
@@ -27,6 +28,7 @@ mod workers;
 #[doc(hidden)]
 pub mod fuzzing;
 
+pub use buffer::Buffer;
 pub use credentials::{Authentication, Credentials, InvalidCredentials, Proof, Secret};
 pub use grant::Grant;
 pub use limits::Limits;

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::buffer::Buffer;
 use crate::scsi::{
     Access, Attention, BLOCK_SIZE, Command, Completion, Nexus, Status, data_out_length,
     execute_absent, execute_well_known,
@@ -35,7 +36,7 @@ pub fn commands(input: &[u8]) {
         unit.attach("iqn.x:reader", [0; 6], Access::ReadOnly),
     ];
     let mut input = Input(input);
-    let mut data_in = Vec::new();
+    let mut data_in = Buffer::default();
     while let Some(first) = input.byte() {
         let Some(nexus) = nexuses.get(usize::from(first & 3)) else {
             // Not a command: something happens to the unit.
@@ -137,7 +138,9 @@ fn read_extent(cdb: &[u8]) -> Option<(usize, usize)> {
 fn absent(input: &mut Input<'_>) {
     let cdb: [u8; 16] = input.array();
     let inventory = [1, 0x4001];
-    for data_in in [&mut Vec::new(), &mut BEFORE.to_vec()] {
+    for before in [&[][..], &BEFORE] {
+        let data_in = &mut Buffer::default();
+        data_in.extend_from_slice(before);
         let len = data_in.len();
         let done = execute_well_known(&cdb, &inventory, data_in);
         assert!(done.status == Status::Good || data_in.len() == len);

@@ -9,6 +9,7 @@ use super::dispatch::{Call, reply};
 use super::sense::{Sense, Status};
 use super::unit::LogicalUnit;
 use super::{BLOCK_SIZE, inquiry};
+use crate::buffer::Buffer;
 
 /// How much of the medium is compared at a time, on the stack.
 const STEP: usize = 64 * BLOCK_SIZE;
@@ -17,7 +18,7 @@ const STEP: usize = 64 * BLOCK_SIZE;
 pub(super) const MAX_COMPARE_AND_WRITE_BLOCKS: u8 = 128;
 
 /// READ(6), (10), (12), (16). With FUA, what comes back is durable.
-pub(super) fn read(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn read(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let extent = checked(call)?;
     if extent.blocks == 0 {
         return Ok(Status::Good);
@@ -26,17 +27,13 @@ pub(super) fn read(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sen
     if call.cdb.fua() {
         flush(call.unit, extent)?;
     }
-    let start = data_in.len();
-    data_in.resize(start + extent.bytes() as usize, 0);
-    read_at(call.unit, &mut data_in[start..], extent.lba)?;
+    // What is not read fully is taken back by the dispatcher.
+    read_at(call.unit, data_in.room(extent.bytes() as usize), extent.lba)?;
     Ok(Status::Good)
 }
 
 /// READ without waiting: all of it is cached, and nobody writes there.
-pub(super) fn read_at_once(
-    call: &Call<'_>,
-    data_in: &mut Vec<u8>,
-) -> Option<Result<Status, Sense>> {
+pub(super) fn read_at_once(call: &Call<'_>, data_in: &mut Buffer) -> Option<Result<Status, Sense>> {
     if call.cdb.fua() {
         return None;
     }
@@ -45,9 +42,9 @@ pub(super) fn read_at_once(
         other => return Some(other.map(|_| Status::Good)),
     };
     let _held = call.unit.ranges.try_shared(extent.lba, extent.blocks)?;
-    let start = data_in.len();
-    data_in.resize(start + extent.bytes() as usize, 0);
-    match call.unit.backend.read_at_once(&mut data_in[start..], extent.offset()) {
+    // What is not read fully is taken back by the dispatcher.
+    let room = data_in.room(extent.bytes() as usize);
+    match call.unit.backend.read_at_once(room, extent.offset()) {
         Ok(true) => Some(Ok(Status::Good)),
         Ok(false) => None,
         Err(_) => Some(Err(Sense::read_error(extent.lba))),
@@ -55,7 +52,7 @@ pub(super) fn read_at_once(
 }
 
 /// WRITE(6), (10), (12), (16). With FUA, GOOD means durable.
-pub(super) fn write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn write(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     let extent = checked(call)?;
     let data = call.data_out()?;
     if extent.blocks == 0 {
@@ -72,7 +69,7 @@ pub(super) fn write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
 }
 
 /// WRITE without waiting: into the cache, and nobody else is there.
-pub(super) fn write_at_once(call: &Call<'_>, _: &mut Vec<u8>) -> Option<Result<Status, Sense>> {
+pub(super) fn write_at_once(call: &Call<'_>, _: &mut Buffer) -> Option<Result<Status, Sense>> {
     if call.cdb.fua() {
         return None;
     }
@@ -96,7 +93,7 @@ fn checked(call: &Call<'_>) -> Result<Extent, Sense> {
 
 /// WRITE AND VERIFY(10), (12), (16): durable and compared with what was sent, whether or not
 /// BYTCHK asks for the comparison.
-pub(super) fn write_and_verify(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn write_and_verify(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     call.cdb.refuse_protection()?;
     if bytchk(call.cdb) > 1 {
         return Err(Sense::invalid_cdb_bit(1, 2));
@@ -114,7 +111,7 @@ pub(super) fn write_and_verify(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Statu
 }
 
 /// VERIFY(10), (12), (16): the blocks can be read and, as BYTCHK says, hold what was sent.
-pub(super) fn verify(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn verify(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     call.cdb.refuse_protection()?;
     if bytchk(call.cdb) == 2 {
         return Err(Sense::invalid_cdb_bit(1, 2));
@@ -132,7 +129,7 @@ pub(super) fn verify(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> 
 /// COMPARE AND WRITE: the first half of the data-out is what the blocks must hold, the second half
 /// what they shall hold. The blocks are held against everybody from before the comparison until
 /// the write is done, so nobody else can come between them.
-pub(super) fn compare_and_write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn compare_and_write(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     call.cdb.refuse_protection()?;
     let extent = compared_extent(call.cdb);
     extent.check(call.unit.blocks())?;
@@ -161,7 +158,7 @@ pub(super) fn compared_extent(cdb: Cdb<'_>) -> Extent {
 
 /// ORWRITE(16): sets the bits that are set in the data-out, and no other command sees or changes
 /// the blocks meanwhile.
-pub(super) fn or_write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn or_write(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     call.cdb.refuse_protection()?;
     let extent = call.cdb.transfer_within(call.unit.blocks())?;
     let data = call.data_out()?;
@@ -180,20 +177,20 @@ pub(super) fn or_write(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense
 }
 
 /// PRE-FETCH(10), (16): everything fits in the cache of the host that serves the medium.
-pub(super) fn prefetch(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn prefetch(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     call.cdb.extent_within(call.unit.blocks())?;
     Ok(Status::ConditionMet)
 }
 
 /// SYNCHRONIZE CACHE(10), (16). IMMED is a permission to answer early that we do not use.
-pub(super) fn synchronize_cache(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn synchronize_cache(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     let extent = call.cdb.extent_within(call.unit.blocks())?;
     flush(call.unit, extent)?;
     Ok(Status::Good)
 }
 
 /// READ CAPACITY(10).
-pub(super) fn read_capacity10(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn read_capacity10(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let partial_medium_indicator = call.cdb.bit(8, 0);
     if !partial_medium_indicator && call.cdb.u32(2) != 0 {
         return Err(Sense::invalid_cdb(2));
@@ -206,7 +203,7 @@ pub(super) fn read_capacity10(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<
 }
 
 /// READ CAPACITY(16): thin, reads of unmapped blocks give zeros, larger physical blocks.
-pub(super) fn read_capacity16(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn read_capacity16(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const LBPME_AND_LBPRZ: u8 = 0xc0;
     let partial_medium_indicator = call.cdb.bit(14, 0);
     if !partial_medium_indicator && call.cdb.u64(2) != 0 {
@@ -529,10 +526,11 @@ mod tests {
     fn a_failed_read_leaves_the_data_in_alone() {
         let rig = Rig::new(100);
         *rig.medium.fault.lock().unwrap() = Some(ErrorKind::Other);
-        let mut data_in = vec![1, 2, 3];
+        let mut data_in = Buffer::default();
+        data_in.extend_from_slice(&[1, 2, 3]);
         let command = Command { cdb: &cdb10(0x28, 0, 0, 1), data_out: &[] };
         let done = rig.unit.execute(&rig.nexus, command, &mut data_in);
-        assert_eq!((done.status, data_in), (Status::CheckCondition, vec![1, 2, 3]));
+        assert_eq!((done.status, &data_in[..]), (Status::CheckCondition, &[1, 2, 3][..]));
     }
 
     /// The medium of the tests tears every block; without the range lock this fails at once.

@@ -8,6 +8,7 @@
 use super::Completion;
 use super::dispatch::{Call, reply};
 use super::sense::{Sense, Status};
+use crate::buffer::Buffer;
 
 /// Most results that one nexus keeps; the oldest goes first.
 const MOST_KEPT: usize = 16;
@@ -74,7 +75,7 @@ impl Copies {
 }
 
 /// RECEIVE COPY STATUS(LID1).
-pub(super) fn status(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn status(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const RUNS: u8 = 0;
     const ENDED_WELL: u8 = 1;
     const ENDED_BADLY: u8 = 2;
@@ -98,7 +99,7 @@ pub(super) fn status(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, S
 }
 
 /// RECEIVE COPY FAILURE DETAILS(LID1): what the copy's own status and sense were.
-pub(super) fn failure_details(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn failure_details(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const FIXED_PART: usize = 60;
     let (list_id, allocation) = (call.cdb.byte(2), call.cdb.u32(10) as usize);
     let mut copies = call.nexus.copies();

@@ -13,6 +13,7 @@ use super::dispatch::{Call, reply};
 use super::sense::{CopyFault, Sense, Status};
 use super::unit::LogicalUnit;
 use super::{BLOCK_SIZE, Completion, MAX_TRANSFER_BLOCKS};
+use crate::buffer::Buffer;
 
 /// Most parties (copy sources and destinations) of one list.
 const MAX_PARTIES: u16 = 4;
@@ -69,7 +70,7 @@ enum Usage {
 }
 
 /// EXTENDED COPY(LID1).
-pub(super) fn extended_copy(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn extended_copy(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     let list = call.data_out()?;
     if list.is_empty() {
         return Ok(Status::Good);
@@ -87,10 +88,7 @@ pub(super) fn extended_copy(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, 
 }
 
 /// RECEIVE COPY OPERATING PARAMETERS: the limits that are checked here.
-pub(super) fn operating_parameters(
-    call: &Call<'_>,
-    data_in: &mut Vec<u8>,
-) -> Result<Status, Sense> {
+pub(super) fn operating_parameters(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const NO_LIST_ID: u8 = 0x01;
     const CONCURRENT: u8 = 0xff;
     let kinds = [BLOCKS_TO_BLOCKS, IDENTIFIED];

@@ -12,6 +12,7 @@ use super::sense::{Sense, Status};
 use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find, rows_of};
 use super::unit::LogicalUnit;
 use super::{Command, Completion, MAX_TRANSFER_BYTES};
+use crate::buffer::Buffer;
 
 /// One command on its way through a handler.
 pub(super) struct Call<'a> {
@@ -45,7 +46,7 @@ impl<'a> Call<'a> {
 }
 
 /// Appends `bytes`, but no more than the allocation length.
-pub(super) fn reply(data_in: &mut Vec<u8>, bytes: &[u8], allocation: usize) -> Status {
+pub(super) fn reply(data_in: &mut Buffer, bytes: &[u8], allocation: usize) -> Status {
     data_in.extend_from_slice(&bytes[..bytes.len().min(allocation)]);
     Status::Good
 }
@@ -78,7 +79,7 @@ pub(super) fn execute(
     nexus: &Nexus,
     aborts: Option<u64>,
     command: Command<'_>,
-    data_in: &mut Vec<u8>,
+    data_in: &mut Buffer,
 ) -> Completion {
     let before = data_in.len();
     let (found, class) = look_up(command.cdb);
@@ -102,7 +103,7 @@ pub(super) fn execute_at_once(
     nexus: &Nexus,
     aborts: Option<u64>,
     command: Command<'_>,
-    data_in: &mut Vec<u8>,
+    data_in: &mut Buffer,
 ) -> Option<Completion> {
     let before = data_in.len();
     let (found, class) = look_up(command.cdb);
@@ -342,7 +343,7 @@ mod tests {
         let rig = Rig::new(64);
         let at_once = |cdb: &[u8], data_out: &[u8]| {
             let command = Command { cdb, data_out };
-            rig.unit.execute_at_once(&rig.nexus, None, command, &mut vec![])
+            rig.unit.execute_at_once(&rig.nexus, None, command, &mut crate::Buffer::default())
         };
         let (read, write) = (cdb10(0x28, 0, 0, 1), cdb10(0x2a, 0, 0, 1));
         rig.unit.announce(Attention::CapacityChanged, None);

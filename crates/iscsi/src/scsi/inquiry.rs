@@ -11,6 +11,7 @@ use super::persist::TARGET_PORT;
 use super::provisioning::{MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS, MAX_WRITE_SAME_BLOCKS};
 use super::sense::{Sense, Status};
 use super::unit::Identity;
+use crate::buffer::Buffer;
 
 /// Logical blocks per physical block, as a power of two: 4096 bytes.
 pub(super) const PHYSICAL_EXPONENT: u8 = 3;
@@ -36,7 +37,7 @@ const PAGES: &[(u8, Page)] = &[
 ];
 
 /// INQUIRY.
-pub(super) fn inquiry(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn inquiry(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let identity = call.unit.identity();
     let (page, allocation) = (call.cdb.byte(2), usize::from(call.cdb.u16(3)));
     let obsolete_command_data = call.cdb.bit(1, 1);

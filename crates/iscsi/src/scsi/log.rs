@@ -7,6 +7,7 @@
 
 use super::dispatch::{Call, reply};
 use super::sense::{Sense, Status};
+use crate::buffer::Buffer;
 
 const SUPPORTED: u8 = 0x00;
 const EXCEPTIONS: u8 = 0x2f;
@@ -17,7 +18,7 @@ const ALL_SUBPAGES: u8 = 0xff;
 const NO_EXCEPTIONS: [u8; 8] = [0, 0, 0x03, 4, 0, 0, 0xff, 0];
 
 /// LOG SENSE.
-pub(super) fn log_sense(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn log_sense(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let cdb = call.cdb;
     let save = cdb.bit(1, 0);
     if save {

@@ -9,6 +9,7 @@ use super::cdb::Cdb;
 use super::dispatch::{Call, reply};
 use super::inquiry;
 use super::sense::{Sense, Status};
+use crate::buffer::Buffer;
 
 /// Peripheral qualifier 001b (nothing connected), unknown device type.
 const NOT_CONNECTED: u8 = 0x3f;
@@ -37,7 +38,7 @@ pub fn decode_lun(lun: [u8; 8]) -> u64 {
 
 /// Runs one command addressed to LUN 0 of a target that has no unit there; `luns` is the
 /// inventory.
-pub fn execute_well_known(cdb: &[u8], luns: &[u64], data_in: &mut Vec<u8>) -> Completion {
+pub fn execute_well_known(cdb: &[u8], luns: &[u64], data_in: &mut Buffer) -> Completion {
     let cdb = Cdb::new(cdb);
     match (cdb.len(), cdb.opcode()) {
         (0, _) => Err(Sense::INVALID_OPCODE),
@@ -51,7 +52,7 @@ pub fn execute_well_known(cdb: &[u8], luns: &[u64], data_in: &mut Vec<u8>) -> Co
 }
 
 /// Runs one command addressed to any other LUN without a unit.
-pub fn execute_absent(cdb: &[u8], data_in: &mut Vec<u8>) -> Completion {
+pub fn execute_absent(cdb: &[u8], data_in: &mut Buffer) -> Completion {
     let cdb = Cdb::new(cdb);
     match (cdb.len(), cdb.opcode()) {
         (0, _) => Err(Sense::NO_SUCH_UNIT),
@@ -63,11 +64,11 @@ pub fn execute_absent(cdb: &[u8], data_in: &mut Vec<u8>) -> Completion {
 }
 
 /// REPORT LUNS to a unit.
-pub(super) fn report_luns(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn report_luns(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     report(call.cdb, &call.unit.inventory, data_in)
 }
 
-fn report(cdb: Cdb<'_>, luns: &[u64], data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+fn report(cdb: Cdb<'_>, luns: &[u64], data_in: &mut Buffer) -> Result<Status, Sense> {
     let listed = match cdb.byte(2) {
         // The default selection, and all units with the well-known ones, of which we have none.
         0x00 | 0x02 => luns,
@@ -81,7 +82,7 @@ fn report(cdb: Cdb<'_>, luns: &[u64], data_in: &mut Vec<u8>) -> Result<Status, S
     Ok(reply(data_in, &out, cdb.u32(6) as usize))
 }
 
-fn request_sense(cdb: Cdb<'_>, sense: Sense, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+fn request_sense(cdb: Cdb<'_>, sense: Sense, data_in: &mut Buffer) -> Result<Status, Sense> {
     let allocation = usize::from(cdb.byte(4));
     Ok(if cdb.bit(1, 0) {
         reply(data_in, &sense.to_descriptor_bytes(), allocation)
@@ -90,7 +91,7 @@ fn request_sense(cdb: Cdb<'_>, sense: Sense, data_in: &mut Vec<u8>) -> Result<St
     })
 }
 
-fn inquire(cdb: Cdb<'_>, peripheral: u8, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+fn inquire(cdb: Cdb<'_>, peripheral: u8, data_in: &mut Buffer) -> Result<Status, Sense> {
     let allocation = usize::from(cdb.u16(3));
     let vital_product_data = cdb.bit(1, 0);
     match (vital_product_data, cdb.byte(2)) {
@@ -118,8 +119,9 @@ mod tests {
     }
 
     fn well_known(cdb: &[u8]) -> (Completion, Vec<u8>) {
-        let mut data_in = vec![];
-        (execute_well_known(cdb, &[1, 300], &mut data_in), data_in)
+        let mut data_in = Buffer::default();
+        let done = execute_well_known(cdb, &[1, 300], &mut data_in);
+        (done, data_in.to_vec())
     }
 
     #[test]
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_absent_lun_only_says_so() {
-        let mut data_in = vec![];
+        let mut data_in = Buffer::default();
         assert_eq!(execute_absent(&[0x12, 0, 0, 0, 36, 0], &mut data_in), Completion::GOOD);
         assert_eq!((data_in.len(), data_in[0]), (36, NOT_SUPPORTED));
         for cdb in [&[0x00; 6][..], &[0x28; 10], &[0xa0; 12], &[]] {

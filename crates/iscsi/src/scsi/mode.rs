@@ -10,6 +10,7 @@ use super::cdb::Cdb;
 use super::dispatch::{Call, reply};
 use super::nexus::Access;
 use super::sense::{Sense, Status};
+use crate::buffer::Buffer;
 
 /// Caching: writes are cached until a flush (WCE).
 const CACHING: &[u8] = &[0x08, 0x12, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -27,7 +28,7 @@ const ALL_PAGES: u8 = 0x3f;
 const ALL_SUBPAGES: u8 = 0xff;
 
 /// MODE SENSE(6).
-pub(super) fn sense6(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn sense6(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let pages = pages(call.cdb)?;
     let descriptor = if call.cdb.bit(1, 3) { vec![] } else { short_descriptor(call) };
     let mut out = vec![0, 0, device_specific(call), descriptor.len() as u8];
@@ -38,7 +39,7 @@ pub(super) fn sense6(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, S
 }
 
 /// MODE SENSE(10).
-pub(super) fn sense10(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn sense10(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let pages = pages(call.cdb)?;
     let (no_descriptor, long_lba) = (call.cdb.bit(1, 3), call.cdb.bit(1, 4));
     let descriptor = match (no_descriptor, long_lba) {
@@ -102,7 +103,7 @@ fn long_descriptor(call: &Call<'_>) -> Vec<u8> {
 }
 
 /// MODE SELECT(6).
-pub(super) fn select6(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn select6(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     let list = accept_list(call)?;
     if list.is_empty() {
         return Ok(Status::Good);
@@ -112,7 +113,7 @@ pub(super) fn select6(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense>
 }
 
 /// MODE SELECT(10).
-pub(super) fn select10(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn select10(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     let list = accept_list(call)?;
     if list.is_empty() {
         return Ok(Status::Good);

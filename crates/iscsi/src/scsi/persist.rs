@@ -9,6 +9,7 @@ use super::cdb::Cdb;
 use super::dispatch::{Call, reply};
 use super::reservations::{InitiatorPort, Order, Refusal, ReservationType};
 use super::sense::{Sense, Status};
+use crate::buffer::Buffer;
 use crate::name::Name;
 
 /// Relative identifier of the one target port.
@@ -18,7 +19,7 @@ pub(super) const TARGET_PORT: u16 = 1;
 const PLAIN_LIST: usize = 24;
 
 /// READ KEYS.
-pub(super) fn read_keys(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn read_keys(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let state = call.unit.reservations();
     if state.unit_is_held() {
         return Ok(Status::ReservationConflict);
@@ -28,7 +29,7 @@ pub(super) fn read_keys(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status
 }
 
 /// READ RESERVATION.
-pub(super) fn read_reservation(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn read_reservation(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let state = call.unit.reservations();
     if state.unit_is_held() {
         return Ok(Status::ReservationConflict);
@@ -43,7 +44,7 @@ pub(super) fn read_reservation(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result
 }
 
 /// REPORT CAPABILITIES.
-pub(super) fn report_capabilities(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn report_capabilities(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const CRH_SIP_ATP: u8 = 0x10 | 0x08 | 0x04;
     const PTPL_CAPABLE: u8 = 0x01;
     const TYPE_MASK_VALID: u8 = 0x80;
@@ -70,7 +71,7 @@ pub(super) fn report_capabilities(call: &Call<'_>, data_in: &mut Vec<u8>) -> Res
 }
 
 /// READ FULL STATUS.
-pub(super) fn read_full_status(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn read_full_status(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let state = call.unit.reservations();
     if state.unit_is_held() {
         return Ok(Status::ReservationConflict);
@@ -91,7 +92,7 @@ pub(super) fn read_full_status(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result
 }
 
 /// PERSISTENT RESERVE OUT, every service action.
-pub(super) fn reserve_out(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn reserve_out(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     let list = call.data_out()?;
     if list.len() < PLAIN_LIST {
         return Err(Sense::PARAMETER_LIST_LENGTH);
@@ -112,14 +113,14 @@ pub(super) fn reserve_out(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Se
 }
 
 /// RESERVE(6): the whole unit, for the initiator that asks; nothing else has survived.
-pub(super) fn reserve6(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn reserve6(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     refuse_third_party(call.cdb)?;
     let held = call.unit.write_reservations().hold_unit(call.nexus.port());
     old_status(held)
 }
 
 /// RELEASE(6).
-pub(super) fn release6(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn release6(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     refuse_third_party(call.cdb)?;
     let released = call.unit.write_reservations().let_unit_go(call.nexus.port());
     old_status(released)
@@ -135,7 +136,7 @@ fn refuse_third_party(cdb: Cdb<'_>) -> Result<(), Sense> {
 }
 
 /// Parameter data after the generation and its own length.
-fn answer(call: &Call<'_>, data_in: &mut Vec<u8>, generation: u32, body: &[u8]) -> Status {
+fn answer(call: &Call<'_>, data_in: &mut Buffer, generation: u32, body: &[u8]) -> Status {
     let mut out = generation.to_be_bytes().to_vec();
     out.extend_from_slice(&(body.len() as u32).to_be_bytes());
     out.extend_from_slice(body);

@@ -8,14 +8,15 @@ use super::dispatch::{Call, reply};
 use super::inquiry::TARGET_PORT_GROUP;
 use super::persist::TARGET_PORT;
 use super::sense::{Sense, Status};
+use crate::buffer::Buffer;
 
 /// TEST UNIT READY: always, a pending attention having been told before.
-pub(super) fn test_unit_ready(_: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn test_unit_ready(_: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     Ok(Status::Good)
 }
 
 /// REQUEST SENSE: the next pending unit attention as data, which counts as told; else NO SENSE.
-pub(super) fn request_sense(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn request_sense(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let sense = call.nexus.take_attention().unwrap_or(Sense::NONE);
     let allocation = usize::from(call.cdb.byte(4));
     Ok(if call.cdb.bit(1, 0) {
@@ -27,7 +28,7 @@ pub(super) fn request_sense(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<St
 
 /// START STOP UNIT. The unit keeps running; a stop without NO_FLUSH makes writes durable first,
 /// as it would before a motor stops.
-pub(super) fn start_stop_unit(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn start_stop_unit(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     const POWER_CONDITION: u8 = 0xf0;
     let byte = call.cdb.byte(4);
     if byte & POWER_CONDITION != 0 {
@@ -45,7 +46,7 @@ pub(super) fn start_stop_unit(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status
 }
 
 /// PREVENT ALLOW MEDIUM REMOVAL: nobody can remove it anyway.
-pub(super) fn prevent_allow(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn prevent_allow(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     if call.cdb.byte(4) & 0x02 != 0 {
         return Err(Sense::invalid_cdb_bit(4, 1));
     }
@@ -54,18 +55,18 @@ pub(super) fn prevent_allow(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, 
 
 /// READ DEFECT DATA(10): what lies below hides its defects, so both lists are empty, in whatever
 /// format.
-pub(super) fn defects10(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn defects10(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     Ok(reply(data_in, &[0, call.cdb.byte(2) & 0x1f, 0, 0], usize::from(call.cdb.u16(7))))
 }
 
 /// READ DEFECT DATA(12): the same with a longer header.
-pub(super) fn defects12(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn defects12(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let header = [0, call.cdb.byte(1) & 0x1f, 0, 0, 0, 0, 0, 0];
     Ok(reply(data_in, &header, call.cdb.u32(6) as usize))
 }
 
 /// REPORT TARGET PORT GROUPS: one group with the one port, always active and optimised.
-pub(super) fn target_port_groups(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn target_port_groups(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const ACTIVE_OPTIMIZED: u8 = 0x00;
     const ACTIVE_OPTIMIZED_SUPPORTED: u8 = 0x01;
     let header: &[u8] = match call.cdb.byte(1) >> 5 {

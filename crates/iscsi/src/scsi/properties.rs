@@ -81,7 +81,7 @@ proptest! {
             || data_in.is_empty());
         prop_assert!(data_in.len() <= MAX_TRANSFER_BYTES);
         let _ = (data_out_length(&cdb), command_name(&cdb));
-        let mut scan = vec![];
+        let mut scan = crate::Buffer::default();
         let _ = if lun0 {
             execute_well_known(&cdb, &[1], &mut scan)
         } else {

@@ -9,6 +9,7 @@ use super::cdb::{Cdb, Extent};
 use super::dispatch::{Call, reply};
 use super::sense::{Sense, Status};
 use super::unit::LogicalUnit;
+use crate::buffer::Buffer;
 
 /// Most blocks that one UNMAP may name.
 pub(super) const MAX_UNMAP_BLOCKS: u32 = 1 << 20;
@@ -24,7 +25,7 @@ const MAX_STATUS_DESCRIPTORS: usize = 256;
 const PATTERN_STEP: u64 = 512 * BLOCK_SIZE as u64;
 
 /// UNMAP.
-pub(super) fn unmap(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn unmap(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     const HEADER: usize = 8;
     const DESCRIPTOR: usize = 16;
     let anchor = call.cdb.bit(1, 0);
@@ -65,7 +66,7 @@ pub(super) fn unmap(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
 }
 
 /// WRITE SAME(10), (16). Zero blocks, which would mean "to the end", are refused (WSNZ).
-pub(super) fn write_same(call: &Call<'_>, _: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn write_same(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     call.cdb.refuse_protection()?;
     let (anchor, may_unmap) = (call.cdb.bit(1, 4), call.cdb.bit(1, 3));
     if anchor {
@@ -103,7 +104,7 @@ pub(super) fn no_data_out(cdb: Cdb<'_>) -> bool {
 }
 
 /// GET LBA STATUS.
-pub(super) fn get_lba_status(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn get_lba_status(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const BLOCK: u64 = BLOCK_SIZE as u64;
     let (mut lba, capacity) = (call.cdb.u64(2), call.unit.blocks());
     if lba >= capacity {

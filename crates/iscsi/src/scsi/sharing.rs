@@ -374,7 +374,7 @@ fn preempt_and_abort_voids_what_is_waiting() {
     let began = a.aborts();
     let late = |nexus, began| {
         let (cdb, data_out) = (&cdb10(0x2a, 0, 0, 1)[..], &[9; 512][..]);
-        unit.execute_begun(nexus, began, Command { cdb, data_out }, &mut vec![])
+        unit.execute_begun(nexus, began, Command { cdb, data_out }, &mut crate::Buffer::default())
     };
     // Without a reservation, so that nothing but the abort can stop it.
     hosts.good(b, PREEMPT_AND_ABORT, 0, (0xb, 0xa));

@@ -8,12 +8,13 @@
 use super::dispatch::{Call, reply};
 use super::sense::{Sense, Status};
 use super::table::{Row, TABLE, rows_of};
+use crate::buffer::Buffer;
 
 /// The twelve bytes of a command timeouts descriptor: no timeout is recommended.
 const NO_TIMEOUTS: [u8; 12] = [0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// REPORT SUPPORTED OPERATION CODES.
-pub(super) fn operation_codes(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn operation_codes(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     let with_timeouts = call.cdb.bit(2, 7);
     let (opcode, action) = (call.cdb.byte(3), call.cdb.u16(4));
     let offered = || rows_of(opcode).iter().filter(|row| row.handler.is_some());
@@ -67,7 +68,7 @@ fn one(row: Option<&Row>, with_timeouts: bool) -> Vec<u8> {
 
 /// REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS: abort task, abort task set, clear task set and
 /// logical unit reset, which every iSCSI target offers.
-pub(super) fn task_management(call: &Call<'_>, data_in: &mut Vec<u8>) -> Result<Status, Sense> {
+pub(super) fn task_management(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const ATS_ATSS_CTSS_LURS: u8 = 0xd8;
     let mut out = [0; 16];
     out[0] = ATS_ATSS_CTSS_LURS;

@@ -15,11 +15,11 @@ use super::{
 };
 
 /// Carries a command out: appends to the data-in, or says why not.
-pub(super) type Handler = fn(&Call<'_>, &mut Vec<u8>) -> Result<Status, Sense>;
+pub(super) type Handler = fn(&Call<'_>, &mut Buffer) -> Result<Status, Sense>;
 
 /// Carries a command out if nothing has to be waited for; `None` if something would, and then
 /// nothing has been done.
-pub(super) type TryHandler = fn(&Call<'_>, &mut Vec<u8>) -> Option<Result<Status, Sense>>;
+pub(super) type TryHandler = fn(&Call<'_>, &mut Buffer) -> Option<Result<Status, Sense>>;
 
 /// Whether a command can be carried out by somebody who must not wait.
 #[derive(Clone, Copy)]
@@ -41,6 +41,7 @@ pub(super) enum Effect {
     Writes,
 }
 
+use crate::buffer::Buffer;
 use Effect::{Reads, Writes};
 
 /// What a pending unit attention does to the command.

@@ -174,10 +174,10 @@ pub(super) fn run(
     cdb: &[u8],
     data_out: &[u8],
 ) -> (Completion, Vec<u8>) {
-    let mut data_in = vec![];
+    let mut data_in = crate::Buffer::default();
     let done = unit.execute(nexus, Command { cdb, data_out }, &mut data_in);
     assert_eq!(done.status == Status::CheckCondition, done.sense.is_some());
-    (done, data_in)
+    (done, data_in.to_vec())
 }
 
 pub(super) fn cdb10(opcode: u8, flags: u8, lba: u32, blocks: u16) -> [u8; 10] {

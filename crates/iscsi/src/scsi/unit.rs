@@ -13,6 +13,7 @@ use super::nexus::{Access, Attention, Nexus, Roster};
 use super::ranges::RangeLocks;
 use super::reserved::ReservationStore;
 use super::{BLOCK_SIZE, Command, Completion, dispatch};
+use crate::buffer::Buffer;
 
 /// What INQUIRY says about a unit; the same from every path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +77,7 @@ impl LogicalUnit {
 
     /// Runs one command to its end, appending to `data_in`. A command that fails leaves `data_in`
     /// as it was. READ and WRITE allocate nothing once `data_in` has grown.
-    pub fn execute(
-        &self,
-        nexus: &Nexus,
-        command: Command<'_>,
-        data_in: &mut Vec<u8>,
-    ) -> Completion {
+    pub fn execute(&self, nexus: &Nexus, command: Command<'_>, data_in: &mut Buffer) -> Completion {
         debug_assert!(nexus.is_of(&self.roster), "the nexus belongs to another unit");
         dispatch::execute(self, nexus, None, command, data_in)
     }
@@ -94,7 +90,7 @@ impl LogicalUnit {
         nexus: &Nexus,
         aborts: u64,
         command: Command<'_>,
-        data_in: &mut Vec<u8>,
+        data_in: &mut Buffer,
     ) -> Completion {
         debug_assert!(nexus.is_of(&self.roster), "the nexus belongs to another unit");
         dispatch::execute(self, nexus, Some(aborts), command, data_in)
@@ -108,7 +104,7 @@ impl LogicalUnit {
         nexus: &Nexus,
         aborts: Option<u64>,
         command: Command<'_>,
-        data_in: &mut Vec<u8>,
+        data_in: &mut Buffer,
     ) -> Option<Completion> {
         debug_assert!(nexus.is_of(&self.roster), "the nexus belongs to another unit");
         dispatch::execute_at_once(self, nexus, aborts, command, data_in)

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 
 use super::run::{self, Ran};
 use super::tasks::Began;
+use crate::buffer::Buffer;
 use crate::pdu::request::ScsiCommand;
 use crate::registry::{Attached, Connection};
 use crate::scsi::{Attention, Completion};
@@ -35,9 +36,9 @@ pub struct Job {
     /// What it is.
     pub errand: Errand,
     /// Data-out of a command.
-    pub data_out: Vec<u8>,
+    pub data_out: Buffer,
     /// Empty; data-in will be put here.
-    pub data_in: Vec<u8>,
+    pub data_in: Buffer,
 }
 
 /// What a worker can do for a session.
@@ -60,9 +61,9 @@ pub struct Done {
     /// How it ended.
     pub ran: Ran,
     /// The buffer of its data-out.
-    pub data_out: Vec<u8>,
+    pub data_out: Buffer,
     /// Its data-in.
-    pub data_in: Vec<u8>,
+    pub data_in: Buffer,
 }
 
 /// Why [`Backlog::sleep`] returned.

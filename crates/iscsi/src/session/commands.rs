@@ -19,6 +19,7 @@ use super::pending::{Aborted, Finished, Hold, Task};
 use super::run::{self, Ran, UNIT_LUN};
 use super::transfer::{MAX_IMMEDIATE, Outcome, Transfer};
 use super::wire::{Inbox, Received};
+use crate::buffer::Buffer;
 use crate::pdu::request::{DataOut, ScsiCommand};
 use crate::pdu::response::{DataIn, ReadyToTransfer, Residual, Response, ScsiResponse};
 use crate::pdu::{Frame, Header, NO_TAG, RejectReason};
@@ -30,7 +31,7 @@ const IN_PLACE: usize = 64 << 10;
 /// A command's data-out: in the receive buffer, or in one of its own.
 enum Data<'a> {
     Here(&'a [u8]),
-    Owned(Vec<u8>),
+    Owned(Buffer),
 }
 
 impl Data<'_> {
@@ -434,19 +435,21 @@ impl Session<'_> {
             return Ok(());
         }
         let p = self.parameters;
-        let mut pdus: Vec<(Response, &[u8])> = Vec::new();
-        let mut offset = 0;
-        while offset < keep {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (sequence, mut offset, mut data_sn) = (&mut self.sequence, 0, 0);
+        let pdus = std::iter::from_fn(|| {
+            if offset == keep {
+                return None;
+            }
             let burst_end = (offset / p.max_burst + 1) * p.max_burst;
             let end = keep.min(burst_end).min(offset + p.max_send_segment);
             let last = end == keep;
-            let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let data_in = DataIn {
                 is_final: last || end == burst_end,
                 status: last.then_some(Status::Good as u8),
                 itt: command.itt,
-                counters: if last { self.sequence.status() } else { self.sequence.peek() },
-                data_sn: small(pdus.len()),
+                counters: if last { sequence.status() } else { sequence.peek() },
+                data_sn,
                 offset: small(offset),
                 residual: if last {
                     Residual::of(expected as u64, read as u64)
@@ -454,13 +457,14 @@ impl Session<'_> {
                     Residual::None
                 },
             };
-            pdus.push((Response::DataIn(data_in), &data[offset..end]));
-            offset = end;
-        }
+            let segment = &data[offset..end];
+            (offset, data_sn) = (end, data_sn + 1);
+            Some((Response::DataIn(data_in), segment))
+        });
         if keep > IN_PLACE {
-            self.outbox.send_gathered(&pdus)?;
+            self.outbox.send_gathered(pdus)?;
         } else {
-            pdus.iter().for_each(|(response, data)| self.outbox.push(response, data));
+            pdus.for_each(|(response, data)| self.outbox.push(&response, data));
         }
         Ok(())
     }
@@ -482,12 +486,10 @@ impl Session<'_> {
             Moved::Out(wanted) if good || wanted > expected => Residual::of(expected, wanted),
             Moved::Out(_) | Moved::Nothing => Residual::None,
         };
-        let mut data = Vec::new();
-        if let Some(sense) = completion.sense {
+        let data = completion.sense.map(|sense| {
             let bytes = sense.to_bytes();
-            data.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
-            data.extend_from_slice(&bytes);
-        }
+            [&(bytes.len() as u16).to_be_bytes()[..], &bytes].concat()
+        });
         let response = ScsiResponse {
             response: 0,
             status: completion.status as u8,
@@ -496,7 +498,7 @@ impl Session<'_> {
             exp_data_sn,
             residual,
         };
-        self.outbox.push(&Response::ScsiResponse(response), &data);
+        self.outbox.push(&Response::ScsiResponse(response), data.as_deref().unwrap_or_default());
     }
 }
 
@@ -532,8 +534,8 @@ fn refusal(command: &ScsiCommand, frame: &Frame<'_>) -> Option<Completion> {
     if command.write && scsi::decode_lun(command.lun) != UNIT_LUN {
         // Not worth collecting data for.
         let completion = match scsi::decode_lun(command.lun) {
-            0 => scsi::execute_well_known(&command.cdb, &[UNIT_LUN], &mut Vec::new()),
-            _ => scsi::execute_absent(&command.cdb, &mut Vec::new()),
+            0 => scsi::execute_well_known(&command.cdb, &[UNIT_LUN], &mut Buffer::default()),
+            _ => scsi::execute_absent(&command.cdb, &mut Buffer::default()),
         };
         return Some(completion);
     }

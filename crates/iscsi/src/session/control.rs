@@ -10,6 +10,7 @@ use super::End;
 use super::backlog::{Errand, Job};
 use super::feature::Session;
 use super::run::UNIT_LUN;
+use crate::buffer::Buffer;
 use crate::login::PORTAL_GROUP;
 use crate::login::keys::number;
 use crate::name::Name;
@@ -132,7 +133,7 @@ impl Session<'_> {
             attached.tasks.void_waiting();
         }
         let ticket = self.pending.ticket();
-        let job = Job { ticket, errand, data_out: Vec::new(), data_in: Vec::new() };
+        let job = Job { ticket, errand, data_out: Buffer::default(), data_in: Buffer::default() };
         self.backlog()?.hand_over(job, true);
         Ok(ticket)
     }

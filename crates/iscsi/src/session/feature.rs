@@ -16,6 +16,7 @@ use super::pending::Pending;
 use super::sequence::{Order, Sequence};
 use super::transfer::Transfers;
 use super::wire::{Inbox, Outbox};
+use crate::buffer::Buffer;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::login::keys::Parameters;
@@ -47,7 +48,7 @@ pub struct Session<'a> {
     pub(super) functions: Vec<Function>,
     /// Kept for its storage: what the workers have ended.
     pub(super) ended: Vec<Done>,
-    pub(super) scratch: Vec<u8>,
+    pub(super) scratch: Buffer,
     pub(super) next_tag: u32,
     pub(super) text: super::control::TextExchange,
     pub(super) local: SocketAddr,
@@ -80,7 +81,7 @@ impl<'a> Session<'a> {
             backlog: None,
             functions: Vec::new(),
             ended: Vec::new(),
-            scratch: Vec::new(),
+            scratch: Buffer::default(),
             text: super::control::TextExchange::default(),
             local: connection.stream.local_addr()?,
             claim: ready.claim,
@@ -130,7 +131,7 @@ impl<'a> Session<'a> {
 
     /// Gives memory back; called when the session has been quiet for a while.
     pub fn rest(&mut self) {
-        self.scratch = Vec::new();
+        self.scratch = Buffer::default();
         self.transfers.shrink();
         self.outbox.shrink();
     }

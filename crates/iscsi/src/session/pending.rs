@@ -10,6 +10,7 @@
 use std::time::Instant;
 
 use super::tasks::Began;
+use crate::buffer::Buffer;
 use crate::pdu::request::ScsiCommand;
 
 /// What a parked command waits for, beside its turn.
@@ -47,7 +48,7 @@ pub enum Aborted {
     /// There is no such task.
     Unknown,
     /// It has not begun and never will; these were its command, its data and its reservation.
-    Gone(Task, Vec<u8>),
+    Gone(Task, Buffer),
     /// It still collects its data.
     Collecting(u64),
     /// A worker runs it; when it ends, nobody is told.
@@ -73,7 +74,7 @@ struct Entry {
 #[derive(Debug)]
 enum Stage {
     Collecting,
-    Parked { task: Task, data: Vec<u8>, hold: Hold, reads: usize },
+    Parked { task: Task, data: Buffer, hold: Hold, reads: usize },
     Running { task: Task, reads: usize, aborted: bool },
 }
 
@@ -173,7 +174,7 @@ impl Pending {
     }
 
     /// Parks a task. Its data-out is `data`, and it will read `reads` bytes.
-    pub fn park(&mut self, mut task: Task, data: Vec<u8>, reads: usize, hold: Hold) {
+    pub fn park(&mut self, mut task: Task, data: Buffer, reads: usize, hold: Hold) {
         let (ticket, command) = (self.ticket_for(&mut task), task.command);
         self.put(ticket, command, Stage::Parked { task, data, hold, reads });
     }
@@ -207,7 +208,7 @@ impl Pending {
 
     /// The next parked task that may go on, with its data. It counts as collecting until it is
     /// parked again, run, or ended.
-    pub fn next_due(&mut self, now: Instant) -> Option<(Task, Vec<u8>)> {
+    pub fn next_due(&mut self, now: Instant) -> Option<(Task, Buffer)> {
         if self.active == 0 {
             return None;
         }
@@ -324,7 +325,7 @@ mod tests {
     }
 
     fn park(pending: &mut Pending, itt: u32, attribute: u8, reads: usize, hold: Hold) {
-        pending.park(task(itt, attribute), vec![], reads, hold);
+        pending.park(task(itt, attribute), Buffer::default(), reads, hold);
     }
 
     /// Runs everything that is due; the tags, in that order.

@@ -9,6 +9,7 @@
 use std::time::Instant;
 
 use super::tasks::Began;
+use crate::buffer::Buffer;
 use crate::gate::Gate;
 use crate::pdu::request::ScsiCommand;
 use crate::registry::Attached;
@@ -38,7 +39,7 @@ pub fn at_once(
     data_out: &[u8],
     began: Option<Began>,
     received: Instant,
-    data_in: &mut Vec<u8>,
+    data_in: &mut Buffer,
 ) -> Option<Ran> {
     let cdb = &command.cdb[..];
     let done = match scsi::decode_lun(command.lun) {
@@ -72,7 +73,7 @@ pub fn to_its_end(
     data_out: &[u8],
     began: Began,
     received: Instant,
-    data_in: &mut Vec<u8>,
+    data_in: &mut Buffer,
 ) -> Ran {
     let Some(_pass) = gate.enter() else { return Ran::Revoked };
     let executing = attached.tasks.execute(began.epoch);

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::tasks::Began;
+use crate::buffer::Buffer;
 use crate::limits::Limits;
 use crate::login::keys::Parameters;
 use crate::pdu::NO_TAG;
@@ -43,7 +44,7 @@ pub struct Transfer {
     /// The command.
     pub command: ScsiCommand,
     /// The data so far.
-    pub data: Vec<u8>,
+    pub data: Buffer,
     /// How it ends whatever still comes.
     pub verdict: Option<Completion>,
     /// When it began.
@@ -107,7 +108,7 @@ pub struct Transfers {
     waiting: VecDeque<u32>,
     reserved: usize,
     forgotten: VecDeque<u32>,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<Buffer>,
     spare_bytes: usize,
 }
 
@@ -313,14 +314,14 @@ impl Transfers {
     }
 
     /// An empty buffer, used before if possible.
-    pub fn buffer(&mut self) -> Vec<u8> {
+    pub fn buffer(&mut self) -> Buffer {
         let buffer = self.spare.pop().unwrap_or_default();
         self.spare_bytes -= buffer.capacity();
         buffer
     }
 
     /// Takes a buffer back for reuse.
-    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+    pub fn recycle(&mut self, mut buffer: Buffer) {
         let size = buffer.capacity();
         let worth = size > 0 && size <= SPARE_BYTES && self.spare_bytes + size <= SPARE_TOTAL;
         if worth && self.spare.len() < SPARE_BUFFERS {
@@ -348,7 +349,7 @@ impl Transfer {
         if self.verdict.is_none() {
             self.data.extend_from_slice(data);
         } else {
-            self.data = Vec::new();
+            self.data = Buffer::default();
         }
     }
 }
@@ -410,7 +411,7 @@ mod tests {
             match t.data_out(&data_out(1, s.ttt, 0, s.offset, true), &data) {
                 Outcome::Open => {}
                 Outcome::Complete(done) => {
-                    assert_eq!(done.data, vec![7; 5000]);
+                    assert_eq!(*done.data, [7; 5000]);
                     assert_eq!(t.reserved, 5000, "until the command has ended");
                     t.release(done.reserved);
                     break;

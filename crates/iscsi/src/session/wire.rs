@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use crate::buffer::Buffer;
 use crate::pdu::frame::{self, Parsed};
 use crate::pdu::header;
-use crate::pdu::{Digests, FrameError, Header, Response};
+use crate::pdu::{Digests, FrameError, Response};
 use crate::registry::Connection;
 
 /// Room beyond one largest PDU, so that small commands arrive in bulk.
@@ -137,7 +138,7 @@ impl Inbox {
 #[derive(Debug)]
 pub struct Outbox<'a> {
     connection: &'a Connection,
-    bytes: Vec<u8>,
+    bytes: Buffer,
     /// A part of a PDU went out without the rest: nothing more can be said.
     torn: bool,
     /// Digests of what is sent from now on.
@@ -148,12 +149,16 @@ impl<'a> Outbox<'a> {
     /// Sends to a peer, which is dropped when it takes nothing for `timeout`.
     pub fn new(connection: &'a Connection, timeout: Duration) -> io::Result<Self> {
         connection.stream.set_write_timeout(Some(timeout))?;
-        Ok(Self { connection, bytes: Vec::new(), torn: false, digests: Digests::default() })
+        Ok(Self { connection, bytes: Buffer::default(), torn: false, digests: Digests::default() })
     }
 
     /// Queues one PDU.
     pub fn push(&mut self, response: &Response, data: &[u8]) {
-        frame::append(&mut self.bytes, response.encode(), data, self.digests);
+        let (head, len) = frame::head(response.encode(), data.len(), self.digests);
+        self.bytes.extend_from_slice(&head[..len]);
+        self.bytes.extend_from_slice(data);
+        let (rest, len) = frame::trailer(data, self.digests);
+        self.bytes.extend_from_slice(&rest[..len]);
     }
 
     /// Lets `produce` append data right behind a header that is filled in afterwards. `produce`
@@ -161,18 +166,18 @@ impl<'a> Outbox<'a> {
     /// and with which header, or `None` to take it all back.
     pub fn push_in_place<T>(
         &mut self,
-        produce: impl FnOnce(&mut Vec<u8>) -> T,
+        produce: impl FnOnce(&mut Buffer) -> T,
         finish: impl FnOnce(&T, usize) -> Option<(Response, usize)>,
     ) -> T {
         let at = self.bytes.len();
-        frame::open(&mut self.bytes, Header([0; header::LEN]), 0, self.digests);
+        self.bytes.room(header::LEN + if self.digests.header { 4 } else { 0 });
         let data_at = self.bytes.len();
         let made = produce(&mut self.bytes);
         match finish(&made, self.bytes.len().saturating_sub(data_at)) {
             Some((response, keep)) => {
                 self.bytes.truncate(data_at + keep);
                 let (head, len) = frame::head(response.encode(), keep, self.digests);
-                self.bytes[at..data_at].copy_from_slice(&head[..len]);
+                self.bytes.bytes_mut()[at..data_at].copy_from_slice(&head[..len]);
                 let (rest, len) = frame::trailer(&self.bytes[data_at..], self.digests);
                 self.bytes.extend_from_slice(&rest[..len]);
             }
@@ -182,27 +187,40 @@ impl<'a> Outbox<'a> {
     }
 
     /// Sends what is queued and then these PDUs, whose data stays where it is.
-    pub fn send_gathered(&mut self, pdus: &[(Response, &[u8])]) -> io::Result<()> {
+    pub fn send_gathered<'d>(
+        &mut self,
+        mut pdus: impl Iterator<Item = (Response, &'d [u8])>,
+    ) -> io::Result<()> {
+        /// PDUs of one system call: a megabyte in our own largest segments, twice over.
+        const AT_ONCE: usize = 8;
         let digests = self.digests;
-        let mut heads = Vec::with_capacity(pdus.len() * (header::LEN + 4));
-        let mut cuts = Vec::with_capacity(pdus.len());
-        let mut trailers = Vec::with_capacity(pdus.len());
-        for (response, data) in pdus {
-            let from = heads.len();
-            frame::open(&mut heads, response.encode(), data.len(), digests);
-            cuts.push(from..heads.len());
-            trailers.push(frame::trailer(data, digests));
+        loop {
+            let mut heads = [([0; header::LEN + 4], 0); AT_ONCE];
+            let mut datas: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
+            let mut trailers = [([0; 7], 0); AT_ONCE];
+            let mut count = 0;
+            for (response, data) in pdus.by_ref().take(AT_ONCE) {
+                heads[count] = frame::head(response.encode(), data.len(), digests);
+                datas[count] = data;
+                trailers[count] = frame::trailer(data, digests);
+                count += 1;
+            }
+            if count == 0 && self.bytes.is_empty() {
+                return Ok(());
+            }
+            let mut slices = [IoSlice::new(&[]); 1 + 3 * AT_ONCE];
+            slices[0] = IoSlice::new(&self.bytes);
+            for at in 0..count {
+                slices[1 + 3 * at] = IoSlice::new(&heads[at].0[..heads[at].1]);
+                slices[2 + 3 * at] = IoSlice::new(datas[at]);
+                slices[3 + 3 * at] = IoSlice::new(&trailers[at].0[..trailers[at].1]);
+            }
+            self.connection.send(&mut slices[..=3 * count], &mut self.torn)?;
+            self.bytes.clear();
+            if count < AT_ONCE {
+                return Ok(());
+            }
         }
-        let mut slices = Vec::with_capacity(1 + pdus.len() * 3);
-        slices.push(IoSlice::new(&self.bytes));
-        for (((_, data), cut), (rest, len)) in pdus.iter().zip(cuts).zip(&trailers) {
-            slices.push(IoSlice::new(&heads[cut]));
-            slices.push(IoSlice::new(data));
-            slices.push(IoSlice::new(&rest[..*len]));
-        }
-        self.connection.send(&mut slices, &mut self.torn)?;
-        self.bytes.clear();
-        Ok(())
     }
 
     /// Sends what is queued, if it is much.
@@ -228,7 +246,9 @@ impl<'a> Outbox<'a> {
 
     /// Gives memory back; for quiet moments.
     pub fn shrink(&mut self) {
-        self.bytes.shrink_to(4096);
+        if self.bytes.is_empty() {
+            self.bytes = Buffer::default();
+        }
     }
 }
 
