@@ -107,6 +107,7 @@ impl Dock {
 
     async fn work(&self, wish: &VolumeWish) -> Result<(Facts, Applied), DockError> {
         let failed_at_all = |error: &DriverError| DockError::Failed(error.to_fault());
+        self.forget_others(wish).await?;
         let mut failed = Failures::new();
         let mut facts = self.facts(wish).await.map_err(|e| failed_at_all(&e))?;
         while let Some(step) = enforcer::next_step(wish, &facts, &failed) {
@@ -132,6 +133,21 @@ impl Dock {
         }
         let applied = enforcer::outcome(wish, &facts, &failed);
         Ok((facts, applied))
+    }
+
+    /// What is kept of the reservations of a host ends with its access, also when it was taken away
+    /// while nothing was exported, and before anybody is let in. Where something is exported the
+    /// target sees to it, as it puts the host out.
+    async fn forget_others(&self, wish: &VolumeWish) -> Result<(), DockError> {
+        if !self.ledger.reservations().has(wish.volume) {
+            return Ok(());
+        }
+        let export = self.target.export_of(wish.volume).await;
+        if export.map_err(|e| DockError::Failed(e.to_fault()))?.is_none() {
+            let dropped = self.ledger.drop_reservations_of_others(wish).await;
+            dropped.map_err(|error| ledger_failed("tidying", error))?;
+        }
+        Ok(())
     }
 
     async fn take(&self, step: Step, wish: &VolumeWish) -> Result<(), DriverError> {

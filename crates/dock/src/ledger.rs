@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::SetOnce;
 use tracing::error;
 
+use crate::ReservationFiles;
+
 /// Longer than any message can be on its way.
 const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 3600);
 const FORMAT: u16 = 1;
@@ -105,6 +107,30 @@ impl Ledger {
     #[must_use]
     pub fn all(&self) -> Vec<VolumeWish> {
         self.wishes().values().cloned().collect()
+    }
+
+    /// Where the reservations of the same volumes are kept.
+    #[must_use]
+    pub fn reservations(&self) -> ReservationFiles {
+        ReservationFiles::new(self.inner.directory.clone())
+    }
+
+    /// Drops the reservations of hosts that the wish does not let in. Only while the volume is not
+    /// exported: the target has the truth otherwise.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`].
+    pub(crate) async fn drop_reservations_of_others(
+        &self,
+        wish: &VolumeWish,
+    ) -> Result<(), LedgerError> {
+        let (ledger, wish) = (self.clone(), wish.clone());
+        blocking(move || {
+            let dropped = ledger.reservations().drop_others(&wish);
+            dropped
+                .map_err(io_error("looking through the reservations in", &ledger.inner.directory))
+        })
+        .await
     }
 
     /// Puts a wish in place of the one held. Durable when it returns.

@@ -10,8 +10,10 @@
 mod enforce;
 mod inventory;
 mod ledger;
+mod reservations;
 
 pub use ledger::{Ledger, LedgerError};
+pub use reservations::ReservationFiles;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
 use osds_drivers::fake::{FakeStorage, FakeTarget, Op, When};
-use osds_drivers::{StorageDriver, TargetDriver};
+use osds_drivers::reservations::{Port, Registration, Reservation};
+use osds_drivers::{KeptReservations, ReservationShelf as _, StorageDriver, TargetDriver};
 use osds_model::host::Protocol;
 use osds_model::{
     AttachMode, Capacity, DockId, FaultKind, Generation, Grant, HostId, HostOutcome, Initiator,
@@ -181,4 +182,50 @@ async fn a_missing_entry_is_written_back_in_the_turn_of_its_volume() {
     std::fs::remove_file(&entry).unwrap();
     scene.dock.inventory().await.unwrap();
     assert!(entry.exists());
+}
+
+/// A host that was detached while the dock was down, or while nothing was exported, has nothing left
+/// of what it reserved when the others are let in; what is exported is the target's business.
+#[tokio::test]
+async fn reservations_of_a_host_that_was_detached_meanwhile_are_dropped_first() {
+    let mut scene = Scene::new();
+    scene.dock.enforce(&scene.wish(V, 1, &[])).await.unwrap();
+    scene.dock.enforce(&scene.wish(V, 2, &[A, B])).await.unwrap();
+    let ledger = Ledger::open(scene.home.path().join("ledger")).unwrap();
+    ledger.loaded().await.unwrap();
+    let files = ledger.reservations();
+    let port =
+        |host: HostId| Port { initiator: grant(host).initiators[0].port_name.clone(), isid: 1 };
+    let registration = |host| Registration { port: port(host), key: 7, all_target_ports: false };
+    let kept = KeptReservations {
+        registrations: vec![registration(A), registration(B)],
+        reservation: Some(Reservation { kind: 1, holder: Some(port(B)) }),
+    };
+    files.keep(V, &kept).unwrap();
+    scene.dock.enforce(&scene.wish(V, 3, &[A, B])).await.unwrap();
+    assert_eq!(files.kept(V).unwrap(), kept);
+    scene.restart();
+    scene.dock.restore().await;
+    assert_eq!(files.kept(V).unwrap(), kept, "everybody is still wished for");
+
+    scene.restart();
+    let gate = scene.target.faults.pause(Op::Export, When::Before);
+    let enforcing = tokio::spawn({
+        let (dock, wish) = (Arc::clone(&scene.dock), scene.wish(V, 4, &[A]));
+        async move { dock.enforce(&wish).await }
+    });
+    gate.arrived().await;
+    let left = KeptReservations { registrations: vec![registration(A)], reservation: None };
+    assert_eq!(files.kept(V).unwrap(), left, "before anybody is let in");
+    gate.open();
+    enforcing.await.unwrap().unwrap();
+    scene.restart();
+    scene.dock.enforce(&scene.wish(V, 5, &[])).await.unwrap();
+    assert!(files.kept(V).unwrap().is_empty());
+    // Rubbish is in nobody's way once nobody is wished for, and in everybody's before.
+    std::fs::write(scene.home.path().join(format!("ledger/{V}.reservations")), b"?").unwrap();
+    let refused = scene.dock.enforce(&scene.wish(V, 6, &[A])).await.unwrap_err().to_string();
+    assert!(refused.contains("remove the file"), "{refused}");
+    scene.dock.enforce(&scene.wish(V, 7, &[])).await.unwrap();
+    scene.dock.enforce(&scene.wish(V, 8, &[A])).await.unwrap();
 }

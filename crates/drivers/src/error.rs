@@ -83,6 +83,7 @@ fn kind_of(error: &io::Error) -> FaultKind {
         | E::NotADirectory
         | E::IsADirectory
         | E::InvalidInput
+        | E::InvalidData
         | E::InvalidFilename => FaultKind::Broken,
         _ => match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::IO | rustix::io::Errno::LOOP) => FaultKind::Broken,

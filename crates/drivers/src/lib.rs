@@ -10,10 +10,12 @@
 pub mod config;
 pub mod error;
 pub mod fake;
+pub mod reservations;
 pub mod storage;
 pub mod target;
 
 pub use error::DriverError;
+pub use reservations::{KeptReservations, ReservationShelf};
 pub use storage::{
     BlockSource, BlocksId, EntryName, PoolEntry, PoolReport, StorageDriver, VolumeFacts,
 };

@@ -71,6 +71,7 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
         let id = identity.id;
         let ledger = Ledger::open(data_dir.join("docks").join(&backend.name).join("ledger"))
             .with_context(|| format!("backend {}", backend.name))?;
+        target.keep_reservations_on(Arc::new(ledger.reservations()));
         let target_driver: Arc<dyn TargetDriver> = Arc::new(target.clone());
         let dock = Arc::new(Dock::new(identity, storage, target_driver, ledger));
         by_id.insert(id, Arc::clone(&dock) as Arc<dyn DockApi>);

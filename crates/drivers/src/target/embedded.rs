@@ -2,13 +2,15 @@
 //!
 //! The iSCSI crate knows initiators; OpenSDS knows hosts. This driver keeps which initiators a
 //! host was granted by, and derives everything else from the target itself: a host counts as
-//! served while one of its initiators may log in *or* still has a session, so a revoke that could
-//! not be finished can never look finished; and it counts as served *as granted* only by the names
+//! served while one of its initiators may log in *or* still has a session or something registered,
+//! so a revoke that could not be finished can never look finished; and it counts as served *as granted* only by the names
 //! that may log in just so, so half a grant, or a session that outlives one, is put right.
+
+mod kept;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
@@ -17,7 +19,8 @@ use osds_model::host::Protocol;
 use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Volume, VolumeId};
 
 use crate::{
-    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver,
+    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, ReservationShelf,
+    TargetCapabilities, TargetDriver,
 };
 
 /// The volume's logical unit number. Not 0: the original's connector refuses it.
@@ -50,6 +53,8 @@ struct Inner {
     portals: Vec<String>,
     iqn_prefix: String,
     exports: Mutex<HashMap<VolumeId, Export>>,
+    /// Where reservations outlive us; without it initiators hear that they do not.
+    shelf: OnceLock<Arc<dyn ReservationShelf>>,
 }
 
 struct Export {
@@ -82,8 +87,15 @@ impl EmbeddedTarget {
         } else {
             advertise
         };
-        let exports = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { target, portals, iqn_prefix, exports }) })
+        let (exports, shelf) = (Mutex::default(), OnceLock::new());
+        Ok(Self { inner: Arc::new(Inner { target, portals, iqn_prefix, exports, shelf }) })
+    }
+
+    /// Keeps the reservations of every volume on this shelf, once and before the first export: a
+    /// unit that is exported already goes on as it began.
+    pub fn keep_reservations_on(&self, shelf: Arc<dyn ReservationShelf>) {
+        // A second shelf would tear apart what belongs together.
+        self.inner.shelf.get_or_init(|| shelf);
     }
 
     /// Where it really listens.
@@ -133,6 +145,7 @@ impl Inner {
             None => {
                 let backend = Box::new(FileBackend::new(source.file));
                 let unit = LogicalUnit::new(backend, identity(volume))
+                    .and_then(|unit| kept::restore(unit, volume, self.shelf.get()))
                     .map_err(|error| DriverError::from_io(doing(), error))?;
                 Arc::new(unit)
             }
@@ -228,7 +241,9 @@ impl Inner {
             for initiator in &grant.initiators {
                 let Ok(name) = Name::new(&initiator.port_name) else { continue };
                 let granted = seen.grants.get(&name);
-                is_served |= granted.is_some() || seen.sessions.iter().any(|s| s.initiator == name);
+                is_served |= granted.is_some()
+                    || seen.leaving.contains(&name)
+                    || seen.sessions.iter().any(|s| s.initiator == name);
                 // Only the names that are let in like this: all else is seen to differ.
                 if granted.is_some_and(|granted| granted.is(access(grant.mode), None)) {
                     initiators.push(initiator.clone());
@@ -257,7 +272,9 @@ impl TargetDriver for EmbeddedTarget {
     }
 
     async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
-        self.inner.export(volume, source)
+        // Reads what is kept of the volume, and may have to wait for its hosts.
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.export(volume, source)).await
     }
 
     async fn grant(
@@ -342,7 +359,9 @@ fn access(mode: AttachMode) -> Access {
 fn failed(doing: impl Into<String>) -> impl FnOnce(TargetError) -> DriverError {
     move |error| {
         let kind = match &error {
-            TargetError::StillDraining { .. } | TargetError::ShutDown => FaultKind::Temporary,
+            TargetError::StillDraining { .. }
+            | TargetError::StillRegistered { .. }
+            | TargetError::ShutDown => FaultKind::Temporary,
             TargetError::OtherAccess { .. } | TargetError::OtherCredentials { .. } => {
                 FaultKind::InUse
             }

@@ -8,13 +8,14 @@
 
 use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use crate::gate::{Gate, Latch};
+use crate::scsi::Departure;
 
 /// The part of a connection that others may touch.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Connection {
     pub stream: TcpStream,
     /// Every command passes here.
     pub gate: Gate,
+    /// Who else has to hear of the end of its session; set before it becomes one.
+    pub departure: OnceLock<Departure>,
     /// Set when the thread has let go of everything.
     pub ended: Latch,
     /// The thread, to be joined by whoever waits for the end.
@@ -56,6 +59,7 @@ impl Connection {
             peer,
             stream,
             gate: Gate::default(),
+            departure: OnceLock::new(),
             ended: Latch::default(),
             thread: Mutex::default(),
             voice: Mutex::default(),
@@ -70,6 +74,9 @@ impl Connection {
     /// Tells the connection to end: nothing more begins, blocked socket calls return.
     pub(super) fn end(&self) {
         self.gate.close();
+        if let Some(departure) = self.departure.get() {
+            departure.announce();
+        }
         let mut voice = self.voice();
         let how = match *voice {
             Voice::Free => Shutdown::Read,

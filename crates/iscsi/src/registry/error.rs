@@ -5,7 +5,7 @@
 
 use crate::credentials::InvalidCredentials;
 use crate::name::{InvalidName, Name};
-use crate::scsi::Access;
+use crate::scsi::{Access, NotForgotten};
 
 /// Why an order to the target was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,14 @@ pub enum TargetError {
         /// How many.
         sessions: usize,
     },
+    /// The sessions are gone, and what the initiator has registered is still there: ask again.
+    #[error("the reservations of {initiator} are still there; ask again")]
+    StillRegistered {
+        /// The initiator.
+        initiator: Name,
+        /// Why.
+        source: NotForgotten,
+    },
     /// The target has been shut down.
     #[error("the target has been shut down")]
     ShutDown,
@@ -55,7 +63,7 @@ impl TargetError {
     /// Asking again later may succeed without any other change.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::StillDraining { .. } => true,
+            Self::StillDraining { .. } | Self::StillRegistered { .. } => true,
             Self::Name(_)
             | Self::Credentials(_)
             | Self::NoSuchExport(_)

@@ -17,7 +17,9 @@
 //!    back what no worker has begun and waits for what they run (`Backlog::close`), so no worker
 //!    touches the unit for a session that has left the registry. Commands run to their end inside
 //!    `LogicalUnit::execute`, so nothing of them is left running elsewhere; a backend must keep
-//!    that rule.
+//!    that rule. What waits there for the commands of others (a PREEMPT, and who is held back by
+//!    it) stops waiting at once.
+//! 4. What the initiator had registered is removed last, which waits for nobody's commands.
 //!
 //! A wait that reaches its deadline is reported as [`TargetError::StillDraining`], never as success; the
 //! grant stays away and asking again waits again. Reinstatement of a session uses the same path.
@@ -227,13 +229,14 @@ impl Registry {
             let unit = state.take_grant(&target, &initiator);
             (unit, state.connections(&target, Some(&initiator)))
         };
-        end_all(&ending, self.deadline())?;
+        let deadline = self.deadline();
+        end_all(&ending, deadline)?;
+        let Some(unit) = unit else { return Ok(()) };
         // Only now: a session that was still running could have registered again.
-        if let Some(unit) = unit
-            && let Err(error) = unit.forget_initiator(initiator.as_str())
-        {
-            tracing::warn!(%target, %initiator, %error, "reservations of a revoked initiator may come back with the volume");
+        if let Err(source) = unit.forget_initiator(initiator.as_str(), deadline) {
+            return Err(TargetError::StillRegistered { initiator, source });
         }
+        self.lock().has_left(&target, &initiator);
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! of the registry, and whoever ends sessions does so after leaving it. A lookup by a name that is
 //! not granted answers like one by a name that is not there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ pub struct ExportFacts {
     pub iqn: Name,
     /// Who may log in, and how.
     pub grants: BTreeMap<Name, Grant>,
+    /// Whose revoke has begun and not succeeded yet.
+    pub leaving: BTreeSet<Name>,
     /// Who is logged in.
     pub sessions: Vec<SessionFacts>,
 }
@@ -94,6 +96,7 @@ pub(super) struct Export {
     unit: Arc<LogicalUnit>,
     tasks: Arc<TaskSet>,
     grants: BTreeMap<Name, Grant>,
+    leaving: BTreeSet<Name>,
     pub(super) accounts: Accounts,
 }
 
@@ -196,6 +199,7 @@ impl State {
                     unit,
                     tasks: Arc::default(),
                     grants: BTreeMap::new(),
+                    leaving: BTreeSet::new(),
                     accounts: Accounts::default(),
                 };
                 self.exports.insert(iqn, export);
@@ -228,6 +232,10 @@ impl State {
         let Some(export) = self.exports.get_mut(&target) else {
             return Err(TargetError::NoSuchExport(target));
         };
+        if export.leaving.contains(&initiator) {
+            // What it has registered would go on under the new grant.
+            return Err(TargetError::OtherAccess { target, initiator, present: wished.access() });
+        }
         let other = export.grants.get(&initiator).filter(|present| **present != wished);
         match other.map(Grant::access).or(lingering) {
             Some(present) if present == wished.access() => {
@@ -236,6 +244,7 @@ impl State {
             Some(present) => Err(TargetError::OtherAccess { target, initiator, present }),
             None => {
                 export.accounts.open(&initiator);
+                export.unit.let_in(initiator.as_str(), wished.access());
                 export.grants.insert(initiator, wished);
                 Ok(())
             }
@@ -251,7 +260,16 @@ impl State {
         let export = self.exports.get_mut(target)?;
         export.grants.remove(initiator);
         export.accounts.close(initiator);
+        export.unit.put_out(initiator.as_str());
+        export.leaving.insert(initiator.clone());
         Some(Arc::clone(&export.unit))
+    }
+
+    /// The end of what [`State::take_grant`] began.
+    pub(super) fn has_left(&mut self, target: &Name, initiator: &Name) {
+        if let Some(export) = self.exports.get_mut(target) {
+            export.leaving.remove(initiator);
+        }
     }
 
     /// The grant a claim rests on; none for discovery.
@@ -325,6 +343,7 @@ impl State {
             (Some(target), Some(grant)) => {
                 let export = self.exports.get(&target).ok_or(Status::NOT_FOUND)?;
                 let nexus = export.unit.attach(initiator.as_str(), claim.isid, grant.access());
+                connection.departure.get_or_init(|| nexus.departure());
                 let (unit, tasks) = (Arc::clone(&export.unit), Arc::clone(&export.tasks));
                 let counters = export.accounts.of(&initiator);
                 counters.login();
@@ -369,6 +388,7 @@ impl State {
         let mut sessions: Vec<_> =
             self.sessions(iqn, None).filter_map(Member::session_facts).collect();
         sessions.sort_by_key(|session| session.tsih);
-        Some(ExportFacts { iqn: iqn.clone(), grants: export.grants.clone(), sessions })
+        let (grants, leaving) = (export.grants.clone(), export.leaving.clone());
+        Some(ExportFacts { iqn: iqn.clone(), grants, leaving, sessions })
     }
 }

@@ -7,7 +7,7 @@
 
 use super::cdb::Cdb;
 use super::nexus::{Access, Nexus};
-use super::reservations::{Class, Reservations};
+use super::reservations::Class;
 use super::sense::{Sense, Status};
 use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find, rows_of};
 use super::unit::LogicalUnit;
@@ -83,9 +83,17 @@ pub(super) fn execute(
 ) -> Completion {
     let before = data_in.len();
     let (found, class) = look_up(command.cdb);
-    // Held until the command has ended, so that a change of reservations finds nothing running.
-    let reserved = is_bound(class).then(|| unit.reservations());
-    let checked = check(unit, nexus, aborts, command, &found, class, reserved.as_deref());
+    // Until the command has ended, so that a reservation finds nothing running that it stops.
+    let inside = if is_bound(class) {
+        let Some(inside) = unit.enter(nexus) else {
+            // Its session is over, and nobody reads the answer.
+            return Ok(Status::Busy).into();
+        };
+        Some(inside)
+    } else {
+        None
+    };
+    let checked = check(unit, nexus, aborts, command, &found, class, inside.is_some());
     let outcome = match checked {
         Ok((handler, call)) => handler(&call, data_in),
         Err(ended) => ended,
@@ -114,8 +122,8 @@ pub(super) fn execute_at_once(
     if matches!(pace, Pace::Slow) {
         return None;
     }
-    let reserved = if is_bound(class) { Some(unit.try_reservations()?) } else { None };
-    let checked = check(unit, nexus, aborts, command, &found, class, reserved.as_deref());
+    let inside = if is_bound(class) { Some(unit.try_enter()?) } else { None };
+    let checked = check(unit, nexus, aborts, command, &found, class, inside.is_some());
     let outcome = match (checked, pace) {
         (Err(ended), _) => Some(ended),
         (Ok((handler, call)), Pace::Quick) => Some(handler(&call, data_in)),
@@ -138,7 +146,7 @@ fn look_up(cdb: &[u8]) -> (Found, Class) {
     (found, class)
 }
 
-/// Whether reservations must not change while a command of this class runs.
+/// Whether no reservation may be made while a command of this class runs.
 fn is_bound(class: Class) -> bool {
     match class {
         Class::Free | Class::Own => false,
@@ -154,7 +162,7 @@ fn check<'a>(
     command: Command<'a>,
     found: &Found,
     class: Class,
-    reserved: Option<&Reservations>,
+    is_inside: bool,
 ) -> Result<(Handler, Call<'a>), Result<Status, Sense>> {
     let cdb = Cdb::new(command.cdb);
     if aborts.is_some_and(|known| known != nexus.aborts()) {
@@ -172,7 +180,7 @@ fn check<'a>(
     if row.effect == Effect::Writes && nexus.access() == Access::ReadOnly {
         return Err(Err(Sense::WRITE_PROTECTED));
     }
-    if reserved.is_some_and(|state| !state.permits(nexus.port(), class)) {
+    if is_inside && !unit.permits(nexus, class) {
         return Err(Ok(Status::ReservationConflict));
     }
     let handler = match row.handler {
@@ -348,7 +356,8 @@ mod tests {
         let (read, write) = (cdb10(0x28, 0, 0, 1), cdb10(0x2a, 0, 0, 1));
         rig.unit.announce(Attention::CapacityChanged, None);
         {
-            let _held = rig.unit.write_reservations();
+            let soon = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            let _held = rig.unit.roster.turnstile.shut(soon, rig.nexus.leaving()).unwrap();
             for cdb in every_cdb() {
                 let _ = at_once(&cdb, &wanted_data(&cdb));
             }

@@ -26,6 +26,7 @@ mod reserved;
 mod sense;
 mod supported;
 mod table;
+mod turnstile;
 mod unit;
 
 #[cfg(test)]
@@ -44,9 +45,9 @@ mod testing;
 pub use backend::{Backend, FileBackend, Run};
 pub use dispatch::{data_in_length, data_out_length};
 pub use luns::{decode_lun, encode_lun, execute_absent, execute_well_known};
-pub use nexus::{Access, Attention, Nexus};
+pub use nexus::{Access, Attention, Departure, Nexus};
 pub use reservations::{Held, InitiatorPort, KeptReservations, Registrant, ReservationType};
-pub use reserved::ReservationStore;
+pub use reserved::{NotForgotten, ReservationStore};
 pub use sense::{CopyFault, FieldPointer, Sense, SenseKey, Status};
 pub use table::command_name;
 pub use unit::{Identity, LogicalUnit};

@@ -5,12 +5,14 @@
 //! each command is a single load, and raising the same attention twice tells it once. A nexus
 //! leaves the unit's list when it is dropped.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::copied::Copies;
 use super::reservations::{InitiatorPort, Reservations};
 use super::sense::{Sense, SenseKey};
+use super::turnstile::{Changes, Turnstile};
 
 /// What a nexus may do with the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +86,24 @@ struct Member {
     pending: AtomicU32,
     aborts: AtomicU64,
     copies: Mutex<Copies>,
+    /// The session has been told to end: none of its commands waits for another one any more.
+    leaving: AtomicBool,
+}
+
+/// Tells a nexus from outside that its session ends. A command of it that waits for commands of
+/// others, which may never end, ends at once in BUSY and has done nothing.
+#[derive(Debug)]
+pub struct Departure {
+    member: Arc<Member>,
+    roster: Arc<Roster>,
+}
+
+impl Departure {
+    /// Tells it.
+    pub fn announce(&self) {
+        self.member.leaving.store(true, Ordering::Release);
+        self.roster.turnstile.wake();
+    }
 }
 
 impl Nexus {
@@ -111,6 +131,16 @@ impl Nexus {
     /// What is kept of its copies.
     pub(super) fn copies(&self) -> MutexGuard<'_, Copies> {
         self.member.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To tell it that its session ends.
+    pub fn departure(&self) -> Departure {
+        Departure { member: Arc::clone(&self.member), roster: Arc::clone(&self.roster) }
+    }
+
+    /// Set once its session has been told to end.
+    pub(super) fn leaving(&self) -> &AtomicBool {
+        &self.member.leaving
     }
 
     /// What it may do.
@@ -146,8 +176,7 @@ impl Drop for Nexus {
             state.unit_is_held()
         };
         if holder {
-            let state = self.roster.reservations.write();
-            state.unwrap_or_else(PoisonError::into_inner).end_session(self.port());
+            self.roster.loosen(|state| state.end_session(self.port()));
         }
     }
 }
@@ -155,8 +184,15 @@ impl Drop for Nexus {
 /// Every nexus of one logical unit, and what they have reserved.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    /// See `reserved` for how it is locked.
+    /// Locked for moments only; see `reserved` for what must hold before it is changed.
     pub(super) reservations: RwLock<Reservations>,
+    /// Whether a reservation is in force: without one no command needs to look at it.
+    pub(super) is_reserved: AtomicBool,
+    /// Commands that a reservation can stop are inside of it.
+    pub(super) turnstile: Turnstile,
+    pub(super) changes: Changes,
+    /// Who may have a session, where the owner says so.
+    pub(super) granted: Mutex<Option<BTreeMap<String, Access>>>,
     members: Mutex<Vec<Arc<Member>>>,
 }
 
@@ -173,6 +209,7 @@ impl Roster {
             pending: AtomicU32::new(Attention::PowerOn.bit()),
             aborts: AtomicU64::new(0),
             copies: Mutex::default(),
+            leaving: AtomicBool::new(false),
         });
         self.members().push(Arc::clone(&member));
         Nexus { member, roster: Arc::clone(self) }

@@ -7,7 +7,7 @@
 
 use super::cdb::Cdb;
 use super::dispatch::{Call, reply};
-use super::reservations::{InitiatorPort, Order, Refusal, ReservationType};
+use super::reservations::{InitiatorPort, Order, ReservationType};
 use super::sense::{Sense, Status};
 use crate::buffer::Buffer;
 use crate::name::Name;
@@ -115,20 +115,13 @@ pub(super) fn reserve_out(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sen
 /// RESERVE(6): the whole unit, for the initiator that asks; nothing else has survived.
 pub(super) fn reserve6(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     refuse_third_party(call.cdb)?;
-    let held = call.unit.write_reservations().hold_unit(call.nexus.port());
-    old_status(held)
+    call.unit.hold_unit(call.nexus)
 }
 
 /// RELEASE(6).
 pub(super) fn release6(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     refuse_third_party(call.cdb)?;
-    let released = call.unit.write_reservations().let_unit_go(call.nexus.port());
-    old_status(released)
-}
-
-fn old_status(done: Result<(), Refusal>) -> Result<Status, Sense> {
-    // Nothing else than a conflict comes of these two.
-    Ok(done.map_or(Status::ReservationConflict, |()| Status::Good))
+    Ok(call.unit.let_unit_go(call.nexus))
 }
 
 fn refuse_third_party(cdb: Cdb<'_>) -> Result<(), Sense> {

@@ -160,6 +160,17 @@ pub(super) enum Order {
     Move { key: u64, new_key: u64, to: InitiatorPort, unregister: bool, persist: bool },
 }
 
+impl Order {
+    /// Somebody's commands may be stopped that were not before. All other orders take from nobody
+    /// but their sender.
+    pub(super) fn may_stop_commands(&self) -> bool {
+        match self {
+            Self::Reserve { .. } | Self::Preempt { .. } | Self::Move { .. } => true,
+            Self::Register { .. } | Self::Release { .. } | Self::Clear { .. } => false,
+        }
+    }
+}
+
 /// Why an order was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -206,6 +217,17 @@ impl Reservations {
         let persists = !registrants.is_empty();
         let restored = Self { registrants, held, persists, ..Self::default() };
         restored.is_sound().then_some(restored)
+    }
+
+    /// Takes the persistent part of a state that was derived from this one. RESERVE(6) may have
+    /// ended meanwhile; it cannot have begun, because that is a change like this one.
+    pub(super) fn adopt(&mut self, next: Self) {
+        *self = Self { unit_held_by: self.unit_held_by.take(), ..next };
+    }
+
+    /// Some command could be stopped.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.held.is_some() || self.unit_held_by.is_some()
     }
 
     /// What is to be kept: nothing, unless an initiator asked for it.

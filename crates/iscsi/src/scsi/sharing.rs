@@ -7,11 +7,16 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use super::reservations::Class;
 use super::table::TABLE;
 use super::testing::*;
 use super::*;
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
 
 /// Two hosts with a session each on one unit.
 struct Hosts {
@@ -323,7 +328,7 @@ fn registrations_outlive_the_session_and_end_with_the_host() {
     let again = nexus(unit, "iqn.x:c");
     assert_eq!(hosts.run(&again, &cdb10(0x2a, 0, 0, 1), &[0; 512]).0, Completion::GOOD);
     drop(again);
-    unit.forget_initiator("iqn.x:c").unwrap();
+    unit.forget_initiator("iqn.x:c", soon()).unwrap();
     assert_eq!(hosts.attention(&hosts.a), Some((0x2a, 0x04)));
     assert_eq!(hosts.attention(&hosts.b), None);
     assert_eq!(hosts.run(&hosts.b, &cdb10(0x2a, 0, 0, 1), &[0; 512]).0, Completion::GOOD);
@@ -384,6 +389,39 @@ fn preempt_and_abort_voids_what_is_waiting() {
     assert_eq!(late(a, a.aborts()), Completion::GOOD);
 }
 
+#[test]
+fn a_reservation_does_not_wait_for_ever_and_most_changes_wait_for_nothing() {
+    let mut hosts = Hosts::new();
+    hosts.rig.unit = hosts.rig.unit.with_patience(Duration::from_millis(20));
+    let (a, b, unit) = (&hosts.a, &hosts.b, &hosts.rig.unit);
+    hosts.good(a, REGISTER, 0, (0, 0xa));
+    hosts.good(b, REGISTER, 0, (0, 0xb));
+    // A command of A is with the medium, and will stay there.
+    let stuck = unit.enter(a);
+    let before = hosts.read_in(b, 3);
+    let busy = Completion { status: Status::Busy, sense: None };
+    for (action, kind) in [(RESERVE, 5), (4, 5), (PREEMPT_AND_ABORT, 5)] {
+        assert_eq!(hosts.out(b, action, kind, &list((0xb, 0xa), 0)), busy, "{action}");
+    }
+    assert_eq!(hosts.read_in(b, 3), before, "nothing has changed");
+    assert_eq!(hosts.run(b, &cdb10(0x28, 0, 0, 1), &[]).0, Completion::GOOD, "and all go on");
+    // Who has no right to it holds nobody up, and is told so at once.
+    assert_eq!(hosts.out(b, PREEMPT_AND_ABORT, 5, &list((0xbb, 0xa), 0)), CONFLICT);
+    hosts.good(b, REGISTER, 0, (0xb, 0xbb));
+    unit.forget_initiator("iqn.x:b", Instant::now()).unwrap();
+    hosts.good(b, REGISTER, 0, (0, 0xb));
+    drop(stuck);
+    hosts.good(b, RESERVE, 5, (0xb, 0));
+    // What is so already need not wait: some cluster software says it every few seconds.
+    let stuck = unit.enter(a);
+    hosts.good(b, RESERVE, 5, (0xb, 0));
+    hosts.good(b, RELEASE, 5, (0xb, 0));
+    hosts.good(b, 3, 0, (0xb, 0));
+    assert_eq!(hosts.run(b, &[0x16, 0, 0, 0, 0, 0], &[]).0, busy);
+    drop(stuck);
+    assert_eq!(hosts.run(b, &[0x16, 0, 0, 0, 0, 0], &[]).0, Completion::GOOD);
+}
+
 /// A store in memory that can fail.
 #[derive(Default)]
 struct Ledger {
@@ -428,13 +466,12 @@ fn what_is_to_outlive_a_power_loss_is_kept_before_the_answer() {
     let hosts = hosts_with(&ledger);
     assert_eq!(hosts.run(&hosts.b, &cdb10(0x28, 0, 0, 1), &[]).0, CONFLICT);
     assert_eq!(hosts.run(&hosts.a, &cdb10(0x28, 0, 0, 1), &[]).0, Completion::GOOD);
-    assert!(hosts.rig.unit.forget_initiator("iqn.x:a").is_err());
-    assert_eq!(hosts.run(&hosts.b, &cdb10(0x28, 0, 0, 1), &[]).0, Completion::GOOD);
+    let forgotten = hosts.rig.unit.forget_initiator("iqn.x:a", soon());
+    assert!(matches!(forgotten, Err(NotForgotten::NotKept(_))));
+    assert_eq!(hosts.run(&hosts.b, &cdb10(0x28, 0, 0, 1), &[]).0, CONFLICT, "nothing changed");
     ledger.broken.store(false, Ordering::SeqCst);
-    drop(hosts);
-
-    let hosts = hosts_with(&ledger);
-    hosts.rig.unit.forget_initiator("iqn.x:a").unwrap();
+    hosts.rig.unit.forget_initiator("iqn.x:a", soon()).unwrap();
+    assert_eq!(hosts.run(&hosts.b, &cdb10(0x28, 0, 0, 1), &[]).0, Completion::GOOD);
     assert_eq!(*ledger.kept.lock().unwrap(), KeptReservations::default());
     let nonsense = KeptReservations {
         registrants: vec![],

@@ -7,13 +7,19 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::backend::Backend;
 use super::nexus::{Access, Attention, Nexus, Roster};
 use super::ranges::RangeLocks;
+use super::reservations::Reservations;
 use super::reserved::ReservationStore;
 use super::{BLOCK_SIZE, Command, Completion, dispatch};
 use crate::buffer::Buffer;
+
+/// How long a reservation waits for the commands of others before it ends in BUSY. Shorter than
+/// initiators wait for an answer, longer than a healthy medium takes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What INQUIRY says about a unit; the same from every path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +43,7 @@ pub struct LogicalUnit {
     pub(super) inventory: Vec<u64>,
     pub(super) roster: Arc<Roster>,
     pub(super) reservation_store: Option<Box<dyn ReservationStore>>,
+    pub(super) patience: Duration,
     identity: Identity,
     blocks: AtomicU64,
 }
@@ -60,6 +67,7 @@ impl LogicalUnit {
             blocks: AtomicU64::new(blocks),
             roster: Arc::default(),
             reservation_store: None,
+            patience: PATIENCE,
         })
     }
 
@@ -67,6 +75,13 @@ impl LogicalUnit {
     #[must_use]
     pub fn with_inventory(mut self, luns: Vec<u64>) -> Self {
         self.inventory = luns;
+        self
+    }
+
+    /// Sets how long a reservation waits for the commands of others. Without it: five seconds.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -114,7 +129,7 @@ impl LogicalUnit {
     /// nexus is told; the standard makes no exception for the one that asked.
     pub fn reset(&self, by: &Nexus) {
         debug_assert!(by.is_of(&self.roster), "the nexus belongs to another unit");
-        self.write_reservations().reset();
+        self.roster.loosen(Reservations::reset);
         self.roster.forget_copies();
         self.roster.announce(Attention::Reset, None);
     }

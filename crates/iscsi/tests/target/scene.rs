@@ -227,7 +227,9 @@ pub fn unit(medium: &Arc<Medium>, number: u8) -> Arc<LogicalUnit> {
         product: "MEMORY".into(),
         revision: "1".into(),
     };
-    Arc::new(LogicalUnit::new(Box::new(Shared(Arc::clone(medium))), identity).unwrap())
+    let unit = LogicalUnit::new(Box::new(Shared(Arc::clone(medium))), identity).unwrap();
+    // Longer than any test waits: what must not wait must not, and not only not for long.
+    Arc::new(unit.with_patience(Duration::from_secs(600)))
 }
 
 /// Bytes that differ from place to place and from seed to seed.

@@ -12,5 +12,6 @@ mod drift;
 mod freeze;
 mod initiators;
 mod osdsctl;
+mod reservations;
 mod restart;
 mod stopped;
