@@ -20,6 +20,10 @@ use crate::scsi::{Access, LogicalUnit};
 use crate::session;
 use crate::usage::{ExportUsage, TargetUsage};
 
+/// Connections that wait to be accepted. When it overflows the system drops the rest, and a host
+/// that knocks beside a crowd tries again only after a second, then three, then seven.
+const BACKLOG: i32 = 4096;
+
 /// A running iSCSI target.
 #[derive(Debug)]
 pub struct Target {
@@ -151,7 +155,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // A restarted daemon must get its port back while old connections linger in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(128)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
