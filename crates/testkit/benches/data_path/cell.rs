@@ -12,18 +12,39 @@ pub struct Cell {
     pub bytes: usize,
     pub depth: usize,
     pub sessions: usize,
+    pub medium: Medium,
+}
+
+/// What the medium has to do with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Medium {
+    /// Nothing: all of it is in the page cache.
+    Cached,
+    /// A read finds nothing in the page cache, at least the first time.
+    Cold,
+    /// A write is answered when it is durable (FUA).
+    Durable,
 }
 
 const fn small(write: bool, depth: usize, sessions: usize) -> Cell {
-    Cell { write, random: true, bytes: 4096, depth, sessions }
+    Cell { write, random: true, bytes: 4096, depth, sessions, medium: Medium::Cached }
 }
 
 const fn large(write: bool, sessions: usize) -> Cell {
-    Cell { write, random: false, bytes: 1 << 20, depth: 4, sessions }
+    let medium = Medium::Cached;
+    Cell { write, random: false, bytes: 1 << 20, depth: 4, sessions, medium }
+}
+
+const fn cold(sessions: usize) -> Cell {
+    Cell { medium: Medium::Cold, ..small(false, 32, sessions) }
+}
+
+const fn durable(sessions: usize) -> Cell {
+    Cell { medium: Medium::Durable, ..small(true, 32, sessions) }
 }
 
 /// The table's rows.
-pub const CELLS: [Cell; 18] = [
+pub const CELLS: [Cell; 24] = [
     small(false, 1, 1),
     small(false, 1, 2),
     small(false, 1, 8),
@@ -42,12 +63,23 @@ pub const CELLS: [Cell; 18] = [
     large(true, 1),
     large(true, 2),
     large(true, 8),
+    cold(1),
+    cold(2),
+    cold(8),
+    durable(1),
+    durable(2),
+    durable(8),
 ];
 
 impl Cell {
     pub fn name(&self) -> String {
         let size = if self.bytes == 4096 { "4 KiB random" } else { "1 MiB sequential" };
-        let kind = if self.write { "write" } else { "read" };
+        let kind = match (self.write, self.medium) {
+            (false, Medium::Cold) => "cold read",
+            (false, Medium::Cached | Medium::Durable) => "read",
+            (true, Medium::Durable) => "FUA write",
+            (true, Medium::Cached | Medium::Cold) => "write",
+        };
         format!("{size} {kind}, {}x{}", self.depth, self.sessions)
     }
 
@@ -93,9 +125,19 @@ impl Figures {
         self.cpu.as_secs_f64() * 1e6 / self.operations as f64
     }
 
-    /// The round with the highest rate.
-    pub fn best(rounds: Vec<Self>) -> Option<Self> {
-        rounds.into_iter().max_by(|a, b| a.rate().total_cmp(&b.rate()))
+    /// The round in the middle, by its rate; its latency is the middle one of all rounds.
+    pub fn median(mut rounds: Vec<Self>) -> Option<Self> {
+        rounds.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
+        let mut latencies: Vec<_> = rounds.iter().filter_map(|round| round.latency).collect();
+        latencies.sort_unstable();
+        let latency = latencies.get(latencies.len() / 2).copied();
+        let cpu = rounds.iter().map(|round| round.cpu.as_secs_f64()).sum::<f64>();
+        let operations = rounds.iter().map(|round| round.operations).sum::<u64>();
+        let middle = rounds.len() / 2;
+        let mut round = rounds.into_iter().nth(middle)?;
+        // Processor time is counted in hundredths of a second: too coarse for one round.
+        round.cpu = Duration::from_secs_f64(cpu / operations as f64 * round.operations as f64);
+        Some(Self { latency, ..round })
     }
 
     /// Sorts latencies out.

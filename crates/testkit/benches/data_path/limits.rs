@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use crate::cell::{Cell, Figures, on_threads};
+use crate::cell::{Cell, Figures, Medium, on_threads};
 use crate::rivals::{self, MEDIUM};
 
 /// A header of iSCSI.
@@ -17,6 +17,7 @@ const BUFFER: usize = 512 << 10;
 
 /// The same I/O with pread and pwrite, one thread for each session.
 pub fn file(path: &Path, cell: &Cell, time: Duration) -> Figures {
+    rivals::prepare(path, cell);
     let file = OpenOptions::new().read(true).write(true).open(path).expect("the medium");
     let work = |n: usize, begin: &dyn Fn() -> Instant| {
         let mut offset = cell.offsets(n, MEDIUM);
@@ -30,6 +31,9 @@ pub fn file(path: &Path, cell: &Cell, time: Duration) -> Figures {
                 file.read_exact_at(&mut buffer, offset())
             };
             moved.expect("the file can be used");
+            if cell.medium == Medium::Durable {
+                file.sync_data().expect("the medium");
+            }
             done += 1;
         }
         (done, Vec::new())

@@ -3,8 +3,8 @@
 //! Targets are child processes (this program again, and Debian's tgtd, whose segment sizes are set
 //! to ours so that it is compared at its best); the same initiator drives both, from this process
 //! and on the same cores. A cell is one kind of I/O at one depth over so many sessions. Rounds of the
-//! rivals take turns and the better round counts, so that a busy machine hurts both alike. The
-//! medium is a file in the page cache: what is measured is the path, not the disk.
+//! rivals and of the limits take turns and the median counts, so that a busy machine hurts all
+//! alike. The medium is a file in the page cache, but for cold reads and durable writes.
 //!
 //! `cargo xtask bench data-path [--quick]`
 
@@ -19,6 +19,9 @@ use std::time::Duration;
 
 use cell::{CELLS, Cell, Figures};
 use rivals::{MEDIUM, Rival};
+
+/// Rounds of each rival and limit in one cell.
+const ROUNDS: usize = 3;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,16 +54,16 @@ fn main() {
     println!("{}", header());
     for cell in CELLS.iter().filter(|cell| only.is_none_or(|part| cell.name().contains(part))) {
         let tgt = tgt.as_ref().ok();
-        let (mut of_ours, mut of_tgt) = (Vec::new(), Vec::new());
-        for _ in 0..2 {
+        let [mut of_ours, mut of_tgt, mut of_file, mut of_socket] = [const { Vec::new() }; 4];
+        for _ in 0..ROUNDS {
             of_ours.push(ours.measure(cell, round));
             of_tgt.extend(tgt.map(|tgt| tgt.measure(cell, round)));
+            of_file.push(limits::file(&home.path().join("bare"), cell, round));
+            of_socket.push(socket.measure(cell, round));
         }
-        let (ours, tgt) = (Figures::best(of_ours), Figures::best(of_tgt));
-        let ours = ours.expect("there were rounds");
-        let file = limits::file(&home.path().join("bare"), cell, round);
-        let socket = socket.measure(cell, round);
-        println!("{}", row(cell, &ours, tgt.as_ref(), &file, &socket));
+        let middle = |rounds| Figures::median(rounds).expect("there were rounds");
+        let (tgt, file, socket) = (Figures::median(of_tgt), middle(of_file), middle(of_socket));
+        println!("{}", row(cell, &middle(of_ours), tgt.as_ref(), &file, &socket));
     }
     println!("\nRSS after all of it: ours {:.1} MiB", ours.usage().rss_mib());
     if let Ok(tgt) = &tgt {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
 use osds_iscsi::{Limits, Target};
 use osds_testkit::initiator::{Io, Options, Session};
 
-use crate::cell::{Cell, Figures, on_threads};
+use crate::cell::{Cell, Figures, Medium, on_threads};
 use crate::process::Usage;
 
 /// Bytes of the medium.
@@ -31,6 +31,21 @@ pub fn write_medium(path: &Path) {
         file.write_all(&piece).expect("room for the medium");
     }
     file.sync_all().expect("the medium can be written");
+}
+
+/// Brings a medium into the state that a cell starts from.
+pub fn prepare(medium: &Path, cell: &Cell) {
+    match cell.medium {
+        Medium::Cached | Medium::Durable => {}
+        Medium::Cold => {
+            // Drops the file from the page cache; what is dirty has to go to the medium first.
+            File::open(medium).and_then(|file| file.sync_all()).expect("the medium");
+            let mut dropped = Command::new("dd");
+            let input = format!("if={}", medium.display());
+            dropped.args([&input, "iflag=nocache", "count=0", "status=none"]);
+            assert!(dropped.status().is_ok_and(|status| status.success()), "dd drops the cache");
+        }
+    }
 }
 
 /// The child: our target over one file, until standard input ends.
@@ -57,13 +72,15 @@ pub fn serve(file: &Path) {
 pub struct Rival {
     child: Child,
     portal: SocketAddr,
+    medium: PathBuf,
 }
 
 impl Rival {
     pub fn ours(file: &Path) -> Self {
         let mut command = again();
         let (child, line) = start(command.arg("serve").arg(file));
-        Self { child, portal: line.parse().expect("the child prints its portal") }
+        let portal = line.parse().expect("the child prints its portal");
+        Self { child, portal, medium: file.to_owned() }
     }
 
     /// tgtd on a free port, with a control socket of its own.
@@ -81,7 +98,7 @@ impl Rival {
             .stdin(Stdio::null())
             .spawn()
             .map_err(|error| format!("tgtd: {error} (apt-get install tgt)"))?;
-        let rival = Self { child, portal };
+        let rival = Self { child, portal, medium: file.to_owned() };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(portal).is_err() {
             if Instant::now() > deadline {
@@ -122,6 +139,7 @@ impl Rival {
 
     /// One round.
     pub fn measure(&self, cell: &Cell, time: Duration) -> Figures {
+        prepare(&self.medium, cell);
         let nothing = self.usage();
         on_threads(
             cell.sessions,
@@ -158,11 +176,13 @@ impl Rival {
                     let now = Instant::now();
                     latencies.borrow_mut().0 = now;
                     let lba = offset() / BLOCK;
-                    (now < stop).then(|| {
-                        if cell.write {
+                    (now < stop).then(|| match (cell.write, cell.medium) {
+                        (false, _) => Io::Read { lba, blocks },
+                        (true, Medium::Durable) => {
+                            Io::DurableWrite { lba, data: Arc::clone(&data) }
+                        }
+                        (true, Medium::Cached | Medium::Cold) => {
                             Io::Write { lba, data: Arc::clone(&data) }
-                        } else {
-                            Io::Read { lba, blocks }
                         }
                     })
                 },

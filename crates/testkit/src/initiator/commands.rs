@@ -29,6 +29,13 @@ pub enum Io {
         /// Whole blocks.
         data: Arc<[u8]>,
     },
+    /// WRITE (16) with FUA: durable when it is answered.
+    DurableWrite {
+        /// First block.
+        lba: u64,
+        /// Whole blocks.
+        data: Arc<[u8]>,
+    },
 }
 
 /// What READ CAPACITY (16) says.
@@ -127,8 +134,20 @@ impl Session {
 
     /// Submits a WRITE (16) to the queue.
     pub fn submit_write(&mut self, lba: u64, data: &Arc<[u8]>) -> Result<super::Tag, Error> {
+        self.submit_write_with(0, lba, data)
+    }
+
+    /// The same with these flags: byte 1 of the CDB.
+    fn submit_write_with(
+        &mut self,
+        flags: u8,
+        lba: u64,
+        data: &Arc<[u8]>,
+    ) -> Result<super::Tag, Error> {
         let blocks = u32::try_from(data.len() / self.block_size()?).unwrap_or(u32::MAX);
-        self.queue().submit(&extent(0x8a, lba, blocks), Data::Out(Arc::clone(data)))
+        let mut cdb = extent(0x8a, lba, blocks);
+        cdb[1] = flags;
+        self.queue().submit(&cdb, Data::Out(Arc::clone(data)))
     }
 
     /// Keeps up to `depth` commands in flight until `next` has no more and all have ended. Every end
@@ -148,6 +167,10 @@ impl Session {
                 let tag = match next() {
                     Some(Io::Read { lba, blocks }) => self.submit_read(lba, blocks)?,
                     Some(Io::Write { lba, data }) => self.submit_write(lba, &data)?,
+                    Some(Io::DurableWrite { lba, data }) => {
+                        const FUA: u8 = 0x08;
+                        self.submit_write_with(FUA, lba, &data)?
+                    }
                     None => {
                         more = false;
                         break;
