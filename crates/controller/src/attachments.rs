@@ -10,15 +10,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use osds_keyring::chap;
 use osds_lifecycle::access::{self, AttachRequest};
 use osds_model::access::AttachmentFacts;
 use osds_model::host::Protocol;
 use osds_model::{
-    AttachMode, Attachment, AttachmentId, Host, HostId, Initiator, Phase, Pool, Sharing, Volume,
-    VolumeId,
+    AttachMode, Attachment, AttachmentId, Authentication, Host, HostId, Initiator, Phase, Pool,
+    Secret, Sharing, Volume, VolumeId,
 };
 use osds_store::{Txn, Versioned, View, decide};
-use tracing::info;
+use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::hosts::NewHost;
@@ -125,6 +126,7 @@ impl Controller {
                 sharing: new.sharing,
                 read_only_enforced,
                 initiators,
+                authentication: self.credentials(protocol, volume.id, host.id, id)?,
                 about: AttachmentFacts {
                     created_at: now,
                     updated_at: None,
@@ -255,6 +257,32 @@ impl Controller {
         Ok(edited.await?)
     }
 
+    /// What the host of this attachment proves at login, in clear: for the one who attached and
+    /// nobody else. `None` when names are believed, when the host is on its way out, and when the
+    /// secrets do not open (which the log says).
+    #[must_use]
+    pub fn reveal(&self, attached: &Attached) -> Option<Authentication<Secret>> {
+        let attachment = attached.attachment();
+        let kept = attachment.authentication.as_ref()?;
+        if attachment.phase == Phase::Detaching {
+            return None;
+        }
+        let opened = match &self.login.keys {
+            Some(keys) => chap::open(keys, attached.volume.id, attached.host, kept),
+            None => return None,
+        };
+        opened
+            .inspect_err(|error| {
+                error!(
+                    volume_id = %attached.volume.id, host_id = %attached.host,
+                    attachment_id = %attachment.id, %error,
+                    "the CHAP credentials of an attachment do not open; put the key back into the \
+                     key file and restart, or detach the host and attach it again"
+                );
+            })
+            .ok()
+    }
+
     /// Asks for a host to lose a volume. The record goes when the target has put the host out.
     /// With `force`, a detach that is under way already is given up on at once: the operator says
     /// that the host cannot write any more.
@@ -287,6 +315,23 @@ impl Controller {
         info!(volume_id = %volume, host_id = %host, attachment_id = id, force, "detach wished for");
         self.poke(volume);
         id.parse().map_err(|_| not_found(caller, id))
+    }
+
+    /// New credentials, should the attachment with this id become one. CHAP is of iSCSI only.
+    fn credentials(
+        &self,
+        protocol: Protocol,
+        volume: VolumeId,
+        host: HostId,
+        attachment: AttachmentId,
+    ) -> Result<Option<Authentication>, Error> {
+        match (protocol, &self.login.keys) {
+            (Protocol::Iscsi, Some(keys)) => {
+                chap::make(keys, self.login.chap, volume, host, attachment)
+                    .map_err(|error| Error::Secrets(Arc::new(error)))
+            }
+            (Protocol::Iscsi, None) | (Protocol::FibreChannel | Protocol::NvmeOf, _) => Ok(None),
+        }
     }
 
     /// What the pool's target speaks, and whether it can hold one host to reading.

@@ -5,6 +5,9 @@
 //!
 //! Must stay true: after anything but [`Error::Store`], nothing was changed.
 
+use std::sync::Arc;
+
+use osds_keyring::KeyringError;
 use osds_lifecycle::Refused;
 use osds_model::Host;
 use osds_store::{DecideError, StoreError, View};
@@ -32,6 +35,9 @@ pub enum Error {
     /// The records could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The secrets of a new attachment could not be made.
+    #[error("credentials for the attachment could not be made")]
+    Secrets(#[source] Arc<KeyringError>),
 }
 
 impl Error {

@@ -23,6 +23,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use osds_dock_api::DockApi;
+use osds_keyring::Keyring;
+use osds_keyring::chap::Chap;
 use osds_model::{DockId, TenantId, UserId, VolumeId};
 use osds_store::Store;
 
@@ -73,6 +75,15 @@ pub struct Controller {
     clock: Arc<dyn Clock>,
     reconciler: Reconciler,
     waiters: wait::Waiters,
+    login: Login,
+}
+
+/// What hosts prove at login, and the keys that seal it.
+#[derive(Clone)]
+struct Login {
+    chap: Chap,
+    /// `None` only where nobody ever proves anything.
+    keys: Option<Arc<Keyring>>,
 }
 
 impl Controller {
@@ -85,7 +96,16 @@ impl Controller {
         settings: Settings,
     ) -> Self {
         let reconciler = Reconciler::new(Arc::clone(&store), docks, Arc::clone(&clock), settings);
-        Self { store, clock, reconciler, waiters: wait::Waiters::default() }
+        let login = Login { chap: Chap::Off, keys: None };
+        Self { store, clock, reconciler, waiters: wait::Waiters::default(), login }
+    }
+
+    /// The same with credentials for each new attachment as `chap` says, sealed with `keys`, which
+    /// also open those of attachments that are there already, whatever `chap` says now. Without
+    /// this, names are believed.
+    #[must_use]
+    pub fn with_chap(self, chap: Chap, keys: Arc<Keyring>) -> Self {
+        Self { login: Login { chap, keys: Some(keys) }, ..self }
     }
 
     /// Takes up the work that an earlier life left, and keeps at it until [`Controller::stop`].

@@ -50,6 +50,9 @@ struct Cli {
     /// Show what is sent and what comes back, on stderr.
     #[arg(long, global = true, help_heading = "Global options")]
     debug: bool,
+    /// Show passwords instead of `***`.
+    #[arg(long, global = true, help_heading = "Global options")]
+    show_secrets: bool,
     /// How to print data.
     #[arg(
         short,
@@ -134,7 +137,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         clap_complete::generate(shell, &mut Cli::command(), "osdsctl", &mut script);
         return to_stdout(&script);
     }
-    let session = Session::from_env(cli.output, cli.debug)?;
+    let session = Session::from_env(cli.output, cli.debug, cli.show_secrets)?;
     match cli.command {
         Command::Version(command) => command.run(&session),
         Command::Dock(command) => command.run(&session),

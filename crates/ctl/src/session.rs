@@ -5,13 +5,14 @@
 //!
 //! Must stay true: data goes to stdout, words to stderr; a reader that closes the pipe is no error.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use anyhow::Context;
 use osds_rest_api::client::{Client, DEFAULT_ENDPOINT, Exchange, Settings};
-use osds_rest_api::{ADMIN_TENANT, json};
+use osds_rest_api::{ADMIN_TENANT, AttachmentView, conceal_all, json};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -28,11 +29,16 @@ pub(crate) struct Session {
     /// The server.
     pub(crate) client: Client,
     format: Format,
+    show_secrets: bool,
 }
 
 impl Session {
     /// As the environment says, with the original's defaults and warnings.
-    pub(crate) fn from_env(format: Format, debug: bool) -> anyhow::Result<Self> {
+    pub(crate) fn from_env(
+        format: Format,
+        debug: bool,
+        show_secrets: bool,
+    ) -> anyhow::Result<Self> {
         let endpoint = variable("OPENSDS_ENDPOINT").unwrap_or_else(|| {
             say(&format!(
                 "WARNING: OPENSDS_ENDPOINT is not specified, use default({DEFAULT_ENDPOINT})"
@@ -61,8 +67,17 @@ impl Session {
             timeout: PATIENCE,
             user_agent: concat!("osdsctl/", env!("CARGO_PKG_VERSION")).to_owned(),
         })?;
-        let client = if debug { client.observed(Box::new(debug_exchange)) } else { client };
-        Ok(Self { client, format })
+        let client = if debug {
+            client.observed(Box::new(move |exchange| debug_exchange(exchange, show_secrets)))
+        } else {
+            client
+        };
+        Ok(Self { client, format, show_secrets })
+    }
+
+    /// The attachment as it may be printed: its passwords only for who asks to see them.
+    pub(crate) fn discreet<'a>(&self, attachment: AttachmentView<'a>) -> AttachmentView<'a> {
+        if self.show_secrets { attachment } else { attachment.concealing() }
     }
 
     /// Prints one thing; as a table, with these properties.
@@ -110,14 +125,27 @@ impl Session {
     }
 }
 
-fn debug_exchange(exchange: &Exchange<'_>) {
+fn debug_exchange(exchange: &Exchange<'_>, show_secrets: bool) {
     say(&format!(
         "DEBUG: {} {}\nDEBUG: StatusCode: {}\nDEBUG: Response Body: {}",
         exchange.method,
         exchange.url,
         exchange.status,
-        String::from_utf8_lossy(exchange.body)
+        if show_secrets {
+            String::from_utf8_lossy(exchange.body)
+        } else {
+            concealed(exchange.body)
+        }
     ));
+}
+
+/// As it came, but for its passwords. What is not JSON has none.
+fn concealed(body: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(body);
+    let Ok(said) = serde_json::from_slice::<Value>(body) else { return text };
+    let mut shown = said.clone();
+    conceal_all(&mut shown);
+    if shown == said { text } else { shown.to_string().into() }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -89,6 +89,17 @@ fn available_attachment() -> Value {
     attachment
 }
 
+fn proving_attachment() -> Value {
+    let mut attachment = available_attachment();
+    let data = &mut attachment["connectionInfo"]["data"];
+    data["authMethod"] = "chap".into();
+    data["authUserName"] = ATTACHMENT.into();
+    data["authPassword"] = "hush".into();
+    data["targetAuthUserName"] = VOLUME.into();
+    data["targetAuthPassword"] = "hush, too".into();
+    attachment
+}
+
 fn host(name: &str, zones: &Value, initiators: &Value) -> Value {
     json!({
         "id": HOST, "createdAt": "2026-11-22T12:00:28", "updatedAt": "", "hostName": name,
@@ -492,4 +503,24 @@ fn nobody_talks_to_the_terminal_through_an_error() {
     story.run(&["volume", "attachment", "create", VOLUME, HOST], vec![said]);
     let told = "! ERROR: host is fenced: \\u{1b}]0;x\\u{7}\\u{9b}31m\\r\n! ask ops\n";
     assert!(story.told.contains(told), "{}", story.told);
+}
+
+/// However it is printed, and also in what `--debug` shows; unless somebody asks to see it.
+#[test]
+fn passwords() {
+    let show = ["volume", "attachment", "show", ATTACHMENT];
+    let answer = || vec![ok(&proving_attachment())];
+    let mut story = Story::default();
+    for flags in [&[][..], &["-o", "json"], &["-o", "yaml"], &["--debug"]] {
+        story.run(&[&show[..], flags].concat(), answer());
+    }
+    let list = ["volume", "attachment", "list", "-o", "json"];
+    story.run(&list, vec![ok(&json!([proving_attachment()]))]);
+    assert!(!story.told.contains("hush") && story.told.contains("***"), "{}", story.told);
+    story.run(&[&show[..], &["--show-secrets"]].concat(), answer());
+    story.run(
+        &["-o", "json", "--debug", "--show-secrets", show[0], show[1], show[2], show[3]],
+        answer(),
+    );
+    assert_eq!(story.told.matches("hush, too").count(), 3, "{}", story.told);
 }

@@ -13,9 +13,10 @@ use std::sync::{Arc, PoisonError};
 
 use osds_dock_api::DockError;
 use osds_drivers::{BlocksId, DriverError, ExportFacts};
+use osds_keyring::chap;
 use osds_lifecycle::enforcer::{self, Facts, Failures, Served, Step};
 use osds_model::{
-    Applied, Capacity, Fault, FaultKind, Grant, HostId, Presence, VolumeId, VolumeWish,
+    Applied, Capacity, Fault, FaultKind, Grant, HostId, Presence, Secret, VolumeId, VolumeWish,
 };
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
@@ -167,6 +168,7 @@ impl Dock {
             }
             Step::Grant(host) => {
                 if let Some(grant) = wish.hosts.get(&host) {
+                    let grant = &self.opened(volume, host, grant)?;
                     let blocks = self.storage.open(&self.pool_name(wish).await?, volume).await?;
                     self.target.export(volume, blocks).await?;
                     self.target.grant(volume, host, grant).await?;
@@ -179,6 +181,26 @@ impl Dock {
             }
         }
         Ok(())
+    }
+
+    /// The grant with its secrets in clear, for the target. One whose secrets do not open is never
+    /// made a grant without any.
+    fn opened(
+        &self,
+        volume: VolumeId,
+        host: HostId,
+        grant: &Grant,
+    ) -> Result<Grant<Secret>, DriverError> {
+        let open = |sealed| chap::open(&self.keys, volume, host, sealed);
+        let authentication = grant.authentication.as_ref().map(open).transpose();
+        let authentication = authentication.map_err(|error| {
+            let doing = format!(
+                "opening the CHAP credentials of host {host} for volume {volume} (put the key back \
+                 into the key file and restart, or detach the host and attach it again)"
+            );
+            DriverError::new(FaultKind::Broken, doing).because(error)
+        })?;
+        Ok(Grant { mode: grant.mode, initiators: grant.initiators.clone(), authentication })
     }
 
     /// The volume's turn: held while it is worked on.
@@ -204,8 +226,8 @@ pub(crate) fn served(export: ExportFacts) -> BTreeMap<HostId, Served> {
         .hosts
         .into_iter()
         .map(|(host, facts)| {
-            let Grant { mode, initiators } = facts.grant;
-            (host, Served { mode, initiators, connection: facts.connection })
+            let Grant { mode, initiators, authentication } = facts.grant;
+            (host, Served { mode, initiators, authentication, connection: facts.connection })
         })
         .collect()
 }

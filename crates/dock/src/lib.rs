@@ -23,6 +23,7 @@ use osds_dock_api::{
     DockApi, DockDescription, DockError, Inventory, PoolDescription, TargetDescription,
 };
 use osds_drivers::{DriverError, StorageDriver, TargetDriver};
+use osds_keyring::Keyring;
 use osds_model::{Applied, DockId, FaultKind, PoolId, VolumeId, VolumeWish};
 use uuid::Uuid;
 
@@ -47,6 +48,8 @@ pub struct Dock {
     storage: Arc<dyn StorageDriver>,
     target: Arc<dyn TargetDriver>,
     ledger: Ledger,
+    /// Opens the credentials of wishes, which are sealed on the ledger.
+    keys: Arc<Keyring>,
     /// Pool names by id, learnt from the driver's own list.
     pools: Mutex<HashMap<PoolId, String>>,
     /// One volume is worked on by one task at a time; an entry lives while somebody uses it.
@@ -54,14 +57,17 @@ pub struct Dock {
 }
 
 impl Dock {
-    /// A dock over these drivers, with the wishes of an earlier life on `ledger`.
+    /// A dock over these drivers, with the wishes of an earlier life on `ledger` and the keys that
+    /// their credentials were sealed with.
     pub fn new(
         identity: Identity,
         storage: Arc<dyn StorageDriver>,
         target: Arc<dyn TargetDriver>,
         ledger: Ledger,
+        keys: Arc<Keyring>,
     ) -> Self {
-        Self { identity, storage, target, ledger, pools: Mutex::default(), busy: Mutex::default() }
+        let (pools, busy) = (Mutex::default(), Mutex::default());
+        Self { identity, storage, target, ledger, keys, pools, busy }
     }
 
     /// The id of the pool with this name in the driver YAML.

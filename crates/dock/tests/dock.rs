@@ -13,10 +13,12 @@ use osds_dock_api::DockApi;
 use osds_drivers::fake::{FakeStorage, FakeTarget, Op, When};
 use osds_drivers::reservations::{Port, Registration, Reservation};
 use osds_drivers::{KeptReservations, ReservationShelf as _, StorageDriver, TargetDriver};
+use osds_keyring::Keyring;
+use osds_keyring::chap::{self, Chap};
 use osds_model::host::Protocol;
 use osds_model::{
-    AttachMode, Capacity, DockId, FaultKind, Generation, Grant, HostId, HostOutcome, Initiator,
-    Presence, VolumeId, VolumeOutcome, VolumeWish,
+    Applied, AttachMode, AttachmentId, Capacity, DockId, FaultKind, Generation, Grant, HostId,
+    HostOutcome, Initiator, Presence, VolumeId, VolumeOutcome, VolumeWish,
 };
 
 const V: VolumeId = VolumeId::from_u128(1);
@@ -28,6 +30,7 @@ struct Scene {
     home: tempfile::TempDir,
     storage: FakeStorage,
     target: FakeTarget,
+    keys: Arc<Keyring>,
     dock: Arc<Dock>,
 }
 
@@ -36,14 +39,15 @@ impl Scene {
         let home = tempfile::tempdir().unwrap();
         let storage = FakeStorage::with_pool("pool", Capacity::from_gib(100).unwrap());
         let target = FakeTarget::default();
-        let dock = dock(home.path(), &storage, &target);
-        Self { home, storage, target, dock }
+        let keys = Arc::new(Keyring::in_memory().unwrap());
+        let dock = dock(home.path(), &storage, &target, &keys);
+        Self { home, storage, target, keys, dock }
     }
 
     /// The dock's process ends, and a new one begins on what is left.
     fn restart(&mut self) {
         self.target.forget_all();
-        self.dock = dock(self.home.path(), &self.storage, &self.target);
+        self.dock = dock(self.home.path(), &self.storage, &self.target, &self.keys);
     }
 
     fn wish(&self, volume: VolumeId, generation: u64, hosts: &[HostId]) -> VolumeWish {
@@ -64,7 +68,7 @@ impl Scene {
     }
 }
 
-fn dock(home: &Path, storage: &FakeStorage, target: &FakeTarget) -> Arc<Dock> {
+fn dock(home: &Path, storage: &FakeStorage, target: &FakeTarget, keys: &Arc<Keyring>) -> Arc<Dock> {
     let identity = Identity {
         id: DockId::from_u128(0xd0c),
         name: "dock".to_owned(),
@@ -74,13 +78,14 @@ fn dock(home: &Path, storage: &FakeStorage, target: &FakeTarget) -> Arc<Dock> {
     };
     let ledger = Ledger::open(home.join("ledger")).unwrap();
     let (storage, target) = (Arc::new(storage.clone()), Arc::new(target.clone()));
-    Arc::new(Dock::new(identity, storage, target, ledger))
+    let keys = Arc::clone(keys);
+    Arc::new(Dock::new(identity, storage, target, ledger, keys))
 }
 
 fn grant(host: HostId) -> Grant {
     let port_name = format!("iqn.2026-11.test:{host}");
     let initiators = vec![Initiator { port_name, protocol: Protocol::Iscsi }];
-    Grant { mode: AttachMode::ReadWrite, initiators }
+    Grant { mode: AttachMode::ReadWrite, initiators, authentication: None }
 }
 
 /// A restart takes its time with many volumes. A host whose detach is confirmed meanwhile must not
@@ -228,4 +233,49 @@ async fn reservations_of_a_host_that_was_detached_meanwhile_are_dropped_first() 
     assert!(refused.contains("remove the file"), "{refused}");
     scene.dock.enforce(&scene.wish(V, 7, &[])).await.unwrap();
     scene.dock.enforce(&scene.wish(V, 8, &[A])).await.unwrap();
+}
+
+/// A ledger whose key is lost lets nobody in: not by the password, which nobody knows, and never by
+/// the name alone. When the key is back, so is the host.
+#[tokio::test]
+async fn a_host_whose_credentials_do_not_open_stays_out_and_is_told_why() {
+    let mut scene = Scene::new();
+    scene.dock.enforce(&scene.wish(V, 1, &[])).await.unwrap();
+    let id = AttachmentId::from_u128(0xa11);
+    let mut wish = scene.wish(V, 2, &[A, B]);
+    let sealed = chap::make(&scene.keys, Chap::Mutual, V, A, id).unwrap();
+    wish.hosts.get_mut(&A).unwrap().authentication.clone_from(&sealed);
+    // As if somebody had copied it to another host's entry.
+    wish.hosts.get_mut(&B).unwrap().authentication = sealed;
+    let said = |applied: &Applied, host| match &applied.hosts[&host] {
+        HostOutcome::Granted(_) => "granted".to_owned(),
+        HostOutcome::GrantFailed(fault) | HostOutcome::RevokeFailed(fault) => fault.to_string(),
+    };
+    let applied = scene.dock.enforce(&wish).await.unwrap();
+    assert_eq!(said(&applied, A), "granted");
+    assert!(said(&applied, B).contains("sealed for another place"), "{}", said(&applied, B));
+    assert_eq!(scene.served(V).await, [A]);
+    let proof = chap::open(&scene.keys, V, A, wish.hosts[&A].authentication.as_ref().unwrap());
+    let proof = proof.unwrap();
+    assert_eq!(scene.target.log_in_as(A, V, Some(&proof)), Ok(()));
+    assert!(scene.target.log_in_as(A, V, None).is_err());
+
+    let keys = std::mem::replace(&mut scene.keys, Arc::new(Keyring::in_memory().unwrap()));
+    scene.restart();
+    scene.dock.restore().await;
+    assert_eq!(scene.served(V).await, []);
+    let applied = scene.dock.enforce(&wish).await.unwrap();
+    let words = said(&applied, A);
+    let key = keys.ids().next().unwrap();
+    for part in ["put the key back", "attach it again", key, "(broken)"] {
+        assert!(words.contains(part), "{part:?} is not in {words}");
+    }
+    let inventory = scene.dock.inventory().await.unwrap();
+    assert!(!inventory.volumes[&V].as_wished, "a sweep sees it");
+
+    scene.keys = keys;
+    scene.restart();
+    scene.dock.restore().await;
+    assert_eq!(scene.served(V).await, [A]);
+    assert_eq!(scene.target.log_in_as(A, V, Some(&proof)), Ok(()));
 }

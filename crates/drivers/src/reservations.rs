@@ -142,6 +142,7 @@ mod tests {
                 port_name: (*name).to_owned(),
                 protocol: Protocol::Iscsi,
             }],
+            authentication: None,
         };
         let hosts = names.iter().zip(1..).map(|(name, id)| (HostId::from_u128(id), grant(name)));
         VolumeWish {

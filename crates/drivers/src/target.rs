@@ -1,7 +1,8 @@
 //! How hosts reach blocks: the trait that every target keeps.
 //!
 //! An export offers one volume; a grant lets one host use it, read-only or read-write, by the
-//! initiator names that were given. Nobody else gets in. The promise everything rests on: when
+//! initiator names that were given and, where the grant has credentials, only with the proof that
+//! goes with them. Nobody else gets in. The promise everything rests on: when
 //! [`TargetDriver::revoke`] has returned, no command of that host reaches the blocks any more.
 
 pub mod embedded;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
-use osds_model::{Capacity, Connection, Grant, HostId, VolumeId};
+use osds_model::{Capacity, Connection, Grant, HostId, Secret, VolumeId};
 
 use crate::{BlockSource, BlocksId, DriverError};
 
@@ -34,13 +35,14 @@ pub trait TargetDriver: Send + Sync + 'static {
     ///
     /// # Errors
     /// `InUse` when the host is let in by another grant: revoke that first, so that no command
-    /// runs under a mode or a name that is over. `Gone` when the volume is not exported.
-    /// `NotSupported` when the mode cannot be enforced or no initiator speaks the protocol.
+    /// runs under a mode, a name or credentials that are over. `Gone` when the volume is not exported.
+    /// `NotSupported` when the mode or the proof cannot be enforced, or no initiator speaks the
+    /// protocol.
     async fn grant(
         &self,
         volume: VolumeId,
         host: HostId,
-        grant: &Grant,
+        grant: &Grant<Secret>,
     ) -> Result<Connection, DriverError>;
 
     /// Makes sure the host is not let in. Returns only when no command of it can reach the blocks
@@ -103,8 +105,8 @@ pub struct ExportFacts {
 /// A host's access as the target knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFacts {
-    /// How and by which names it is let in.
-    pub grant: Grant,
+    /// How, by which names, and proving what it is let in.
+    pub grant: Grant<()>,
     /// How it gets there.
     pub connection: Connection,
 }

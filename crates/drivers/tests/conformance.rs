@@ -60,6 +60,8 @@ macro_rules! target_suite {
             unexport_puts_everybody_out,
             a_resized_volume_is_larger_for_hosts,
             exports_are_read_back,
+            a_grant_with_credentials_lets_in_who_proves_them,
+            other_credentials_are_another_grant,
         );
     };
 }
@@ -83,6 +85,20 @@ mod lies {
         let bench = LyingTargetBench::new(Lie::WritesForAll);
         is_caught(async move { target::a_write_through_a_read_only_grant_fails(&bench).await })
             .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_target_that_believes_names() {
+        for number in 0..2 {
+            let bench = LyingTargetBench::new(Lie::BelievesNames);
+            is_caught(async move {
+                match number {
+                    0 => target::a_grant_with_credentials_lets_in_who_proves_them(&bench).await,
+                    _ => target::other_credentials_are_another_grant(&bench).await,
+                }
+            })
+            .await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use osds_model::access::AttachmentFacts;
 use osds_model::{
-    AttachMode, Attachment, AttachmentId, HostId, Initiator, Phase, Presence, Sharing, VolumeState,
+    AttachMode, Attachment, AttachmentId, Authentication, HostId, Initiator, Phase, Presence,
+    Sharing, VolumeState,
 };
 
 use crate::refused::Refused;
@@ -31,6 +32,8 @@ pub struct AttachRequest {
     pub read_only_enforced: bool,
     /// The names the host logs in with.
     pub initiators: Vec<Initiator>,
+    /// What the host proves at login, should this become a new attachment.
+    pub authentication: Option<Authentication>,
     /// What no rule looks at.
     pub about: AttachmentFacts,
 }
@@ -69,6 +72,7 @@ pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeStat
             phase: Phase::Attaching,
             fault: None,
             initiators: request.initiators.clone(),
+            authentication: request.authentication.clone(),
             connection: None,
             about: request.about.clone(),
         }),
@@ -191,6 +195,7 @@ mod tests {
             sharing,
             read_only_enforced: true,
             initiators: vec![],
+            authentication: None,
             about: AttachmentFacts::default(),
         }
     }

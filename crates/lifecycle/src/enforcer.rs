@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use osds_model::{
-    Applied, AttachMode, Capacity, Connection, Fault, FaultKind, Grant, HostId, HostOutcome,
-    Initiator, Presence, VolumeOutcome, VolumeWish,
+    Applied, AttachMode, Authentication, Capacity, Connection, Fault, FaultKind, Grant, HostId,
+    HostOutcome, Initiator, Presence, VolumeOutcome, VolumeWish,
 };
 
 /// What is really there, read back from the drivers.
@@ -30,15 +30,20 @@ pub struct Served {
     pub mode: AttachMode,
     /// By these names: the target knows hosts by nothing else.
     pub initiators: Vec<Initiator>,
+    /// Proving these; `None` when the names are believed.
+    pub authentication: Option<Authentication<()>>,
     /// Over this.
     pub connection: Connection,
 }
 
 impl Served {
     /// Whether this is what `grant` says. A host under an old name, or under some of its names
-    /// only, is not served as granted: it is put out and let in anew.
+    /// only, or with other credentials or none, is not served as granted: it is put out and let in
+    /// anew.
     fn is(&self, grant: &Grant) -> bool {
-        self.mode == grant.mode && self.initiators == grant.initiators
+        self.mode == grant.mode
+            && self.initiators == grant.initiators
+            && self.authentication == grant.authentication.as_ref().map(Authentication::names)
     }
 }
 

@@ -96,7 +96,9 @@ pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
             .iter()
             .filter(|(_, held)| held.phase != Phase::Detaching)
             .map(|(host, held)| {
-                (*host, Grant { mode: held.mode, initiators: held.initiators.clone() })
+                let (initiators, authentication) =
+                    (held.initiators.clone(), held.authentication.clone());
+                (*host, Grant { mode: held.mode, initiators, authentication })
             })
             .collect(),
     }

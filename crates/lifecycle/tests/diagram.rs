@@ -42,6 +42,7 @@ fn attach(state: &VolumeState) -> Option<VolumeState> {
         sharing: Sharing::Shared,
         read_only_enforced: true,
         initiators: vec![],
+        authentication: None,
         about: AttachmentFacts::default(),
     };
     access::attach(state, &request).ok()

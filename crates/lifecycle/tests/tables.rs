@@ -11,9 +11,9 @@ use osds_lifecycle::{Confirmed, confirm, status, volume};
 use osds_model::access::AttachmentFacts;
 use osds_model::volume::Terms;
 use osds_model::{
-    Applied, AttachMode, Attachment, AttachmentId, Capacity, Connection, Fault, FaultKind,
-    Generation, Grant, HostId, HostOutcome, Phase, PoolId, Presence, Sharing, VolumeId,
-    VolumeOutcome, VolumeState, VolumeWish,
+    Applied, AttachMode, Attachment, AttachmentId, Authentication, Capacity, Connection,
+    Credentials, Fault, FaultKind, Generation, Grant, HostId, HostOutcome, Phase, PoolId, Presence,
+    Sealed, Sharing, VolumeId, VolumeOutcome, VolumeState, VolumeWish,
 };
 
 use AttachMode::{ReadOnly as RO, ReadWrite as RW};
@@ -35,7 +35,7 @@ fn fault(message: &str) -> Fault {
 }
 
 fn wish(presence: Presence, hosts: &[(HostId, AttachMode)]) -> VolumeWish {
-    let grant = |mode| Grant { mode, initiators: vec![] };
+    let grant = |mode| Grant { mode, initiators: vec![], authentication: None };
     VolumeWish {
         volume: VolumeId::from_u128(1),
         generation: Generation(7),
@@ -48,12 +48,21 @@ fn wish(presence: Presence, hosts: &[(HostId, AttachMode)]) -> VolumeWish {
 }
 
 fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
-    let serve = |mode| Served { mode, initiators: vec![], connection: connection() };
+    let serve =
+        |mode| Served { mode, initiators: vec![], authentication: None, connection: connection() };
     Facts {
         size: size.map(gib),
         unknown: None,
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
     }
+}
+
+/// Credentials by this name.
+fn proof<S: Clone>(name: &str, secret: S) -> Option<Authentication<S>> {
+    Some(Authentication {
+        initiator: Credentials { name: name.to_owned(), secret: secret.clone() },
+        target: None,
+    })
 }
 
 // ---- the dock ----
@@ -73,10 +82,10 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
             Step::Revoke(host) => drop(facts.served.remove(&host)),
             Step::Create(size) | Step::Extend(size) => facts.size = Some(size),
             Step::Grant(host) => {
-                let mode = wish.hosts[&host].mode;
-                facts
-                    .served
-                    .insert(host, Served { mode, initiators: vec![], connection: connection() });
+                let Grant { mode, initiators, authentication } = wish.hosts[&host].names();
+                let connection = connection();
+                let served = Served { mode, initiators, authentication, connection };
+                facts.served.insert(host, served);
             }
             Step::Delete => facts.size = None,
         }
@@ -140,6 +149,14 @@ const WANTED: Presence = Presence::Wanted(Capacity::from_bytes(2 << 30));
 
 #[test]
 fn order_of_steps() {
+    let sealed = |name| proof(name, Sealed("sealed".to_owned()));
+    let mut proving = wish(WANTED, &[(A, RW)]);
+    proving.hosts.get_mut(&A).unwrap().authentication = sealed("a2");
+    let served = |authentication| {
+        let mut facts = facts(Some(2), &[(A, RW)]);
+        facts.served.get_mut(&A).unwrap().authentication = authentication;
+        facts
+    };
     let young = VolumeWish { exists: false, ..wish(WANTED, &[(A, RW), (B, RO)]) };
     passes(
         &[
@@ -156,6 +173,20 @@ fn order_of_steps() {
                 facts(Some(2), &[(A, RW), (B, RW)]),
                 &[],
             ),
+            (
+                "other credentials are out and in again",
+                proving.clone(),
+                served(proof("a1", ())),
+                &[],
+            ),
+            ("so is a name that is believed", proving.clone(), served(None), &[]),
+            (
+                "and a proof that nobody asks for any more",
+                wish(WANTED, &[(A, RW)]),
+                served(proof("a1", ())),
+                &[],
+            ),
+            ("the same credentials are as wished", proving, served(proof("a2", ())), &[]),
             ("all as wished", wish(WANTED, &[(A, RW)]), facts(Some(2), &[(A, RW)]), &[]),
             ("larger than wished is left alone", wish(WANTED, &[]), facts(Some(3), &[]), &[]),
             (
@@ -179,6 +210,14 @@ fn order_of_steps() {
                 revoke(C) extend(2 GiB) grant(A) grant(B) -> 2 GiB, A: granted, B: granted
             another mode is out and in again:
                 revoke(A) grant(A) -> 2 GiB, A: granted, B: granted
+            other credentials are out and in again:
+                revoke(A) grant(A) -> 2 GiB, A: granted
+            so is a name that is believed:
+                revoke(A) grant(A) -> 2 GiB, A: granted
+            and a proof that nobody asks for any more:
+                revoke(A) grant(A) -> 2 GiB, A: granted
+            the same credentials are as wished:
+                 -> 2 GiB, A: granted
             all as wished:
                  -> 2 GiB, A: granted
             larger than wished is left alone:
@@ -309,6 +348,7 @@ fn attachment(phase: Phase, fault: Option<Fault>, sharing: Sharing) -> Attachmen
         phase,
         fault,
         initiators: vec![],
+        authentication: None,
         connection: None,
         about: AttachmentFacts::default(),
     }
@@ -520,6 +560,7 @@ fn a_wish_reads_the_same_after_its_answer() {
         sharing,
         read_only_enforced: true,
         initiators: vec![],
+        authentication: None,
         about: AttachmentFacts::default(),
     };
     let state = record(WANTED, Some(2), &[]);

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::host::Initiator;
 use crate::id::{AttachmentId, TenantId, UserId};
+use crate::secret::Authentication;
 use crate::time::Timestamp;
 
 /// What a host may do with the blocks. The target enforces it.
@@ -144,6 +145,10 @@ pub struct Attachment {
     pub fault: Option<Fault>,
     /// The host's initiators as they were when it asked: these are let in, and only these.
     pub initiators: Vec<Initiator>,
+    /// What is proved at login, made with the attachment and gone with it; `None` when names are
+    /// believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication>,
     /// How to reach the volume, once the target has let the host in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<Connection>,

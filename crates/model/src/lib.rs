@@ -14,6 +14,7 @@ pub mod host;
 pub mod id;
 pub mod pool;
 pub mod profile;
+pub mod secret;
 pub mod snapshot;
 pub mod time;
 pub mod validate;
@@ -30,6 +31,7 @@ pub use id::{
 };
 pub use pool::Pool;
 pub use profile::Profile;
+pub use secret::{Authentication, Credentials, Sealed, Secret};
 pub use snapshot::Snapshot;
 pub use time::Timestamp;
 pub use volume::{Presence, Volume, VolumeState};

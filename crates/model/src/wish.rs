@@ -12,6 +12,7 @@ use crate::capacity::Capacity;
 use crate::fault::Fault;
 use crate::host::Initiator;
 use crate::id::{HostId, PoolId, VolumeId};
+use crate::secret::{Authentication, Sealed};
 use crate::volume::Presence;
 
 /// Counts the edits of a volume's wish. Never reused, never lowered.
@@ -56,13 +57,31 @@ pub struct VolumeWish {
     pub hosts: BTreeMap<HostId, Grant>,
 }
 
-/// What one host shall have.
+/// What one host shall have. Its secrets are sealed in a wish, in clear for a target, and not there
+/// at all (`()`) in what a target says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Grant {
+pub struct Grant<S = Sealed> {
     /// Read-only or read-write.
     pub mode: AttachMode,
     /// The names it logs in with.
     pub initiators: Vec<Initiator>,
+    /// What it has to prove besides; `None` when the names are believed.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<Authentication<S>>,
+}
+
+/// `Option::default` without asking that a secret has a default.
+fn none<S>() -> Option<Authentication<S>> {
+    None
+}
+
+impl<S> Grant<S> {
+    /// The same without its secrets.
+    #[must_use]
+    pub fn names(&self) -> Grant<()> {
+        let authentication = self.authentication.as_ref().map(Authentication::names);
+        Grant { mode: self.mode, initiators: self.initiators.clone(), authentication }
+    }
 }
 
 /// A dock's answer to a [`VolumeWish`]: how far it got with this very generation.

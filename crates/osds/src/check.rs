@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use osds_keyring::Keyring;
 
 use crate::config::{Config, auth};
 use crate::wiring::load;
@@ -14,6 +15,11 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     config.auth.authority()?;
     auth::tls(config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref())?;
     let mut warnings = 0;
+    let key_file = config.key_file();
+    // One that is not there is made at the first start; the directory may be another user's.
+    if key_file.exists() {
+        Keyring::read(&key_file)?;
+    }
     for backend in &config.backends {
         let loaded = load(backend)?;
         for warning in &loaded.warnings {

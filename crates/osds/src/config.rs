@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
+use osds_keyring::chap::Chap;
 use serde::Deserialize;
 
 use self::auth::Auth;
@@ -27,6 +28,10 @@ pub struct Config {
     pub auth: Auth,
     /// Where records go.
     pub store: StoreConfig,
+    /// What secrets are sealed with.
+    pub secrets: Secrets,
+    /// What hosts prove when they log in.
+    pub iscsi: Login,
     /// The loop that makes wishes come true.
     pub controller: ControllerConfig,
     /// What the daemon says.
@@ -43,6 +48,8 @@ impl Default for Config {
             api: Api::default(),
             auth: Auth::default(),
             store: StoreConfig::default(),
+            secrets: Secrets::default(),
+            iscsi: Login::default(),
             controller: ControllerConfig::default(),
             log: Log::default(),
             backends: Vec::new(),
@@ -95,6 +102,23 @@ pub enum StoreKind {
     Embedded,
     /// Nowhere: all is forgotten at the end. For trials only.
     Memory,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// The file with the keys; `keys` in the data directory when nothing is said. It is made at the
+    /// first start.
+    pub key_file: Option<PathBuf>,
+}
+
+/// `[iscsi]`: what is the same for every backend.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Login {
+    /// Who proves himself when a host logs in.
+    pub chap: Chap,
 }
 
 /// `[controller]`
@@ -215,6 +239,9 @@ impl Config {
             Self::parse(&text).with_context(|| format!("in configuration {}", path.display()))?;
         let home = path.parent().unwrap_or(Path::new("."));
         config.data_dir = home.join(&config.data_dir);
+        if let Some(file) = &mut config.secrets.key_file {
+            *file = home.join(&*file);
+        }
         config.auth.at_home(home);
         for path in [&mut config.api.tls_certificate, &mut config.api.tls_key] {
             *path = path.take().map(|path| home.join(path));
@@ -233,6 +260,12 @@ impl Config {
         let config: Self = toml::from_str(text)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Where the keys are.
+    #[must_use]
+    pub fn key_file(&self) -> PathBuf {
+        self.secrets.key_file.clone().unwrap_or_else(|| self.data_dir.join("keys"))
     }
 
     fn check(&self) -> Result<()> {
@@ -285,6 +318,7 @@ mod tests {
         assert_eq!(format!("{:?}", example.api), format!("{:?}", defaults.api));
         assert_eq!(format!("{:?}", example.controller), format!("{:?}", defaults.controller));
         assert_eq!(format!("{:?}", example.log), format!("{:?}", defaults.log));
+        assert_eq!(example.iscsi.chap, defaults.iscsi.chap);
         let iscsi = &example.backends[0].iscsi;
         assert_eq!(format!("{iscsi:?}"), format!("{:?}", Iscsi::default()));
     }

@@ -25,8 +25,9 @@ use osds_drivers::storage::file::FileStorage;
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
 use osds_drivers::{StorageDriver, TargetDriver};
 use osds_iscsi::Limits;
+use osds_keyring::Keyring;
 use osds_store::{EmbeddedStore, MemoryStore, Store};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::config::{Backend, Config, Iscsi, StorageKind, StoreKind, duration};
 use crate::node::Node;
@@ -54,6 +55,7 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     })?;
     // Before the records are made, which would hide that this is a new machine.
     let node = Node::open(data_dir)?;
+    let keys = Arc::new(open_keys(config)?);
     let store = open_store(config)?;
     let mut docks = Vec::new();
     let mut targets = Vec::new();
@@ -73,7 +75,7 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
             .with_context(|| format!("backend {}", backend.name))?;
         target.keep_reservations_on(Arc::new(ledger.reservations()));
         let target_driver: Arc<dyn TargetDriver> = Arc::new(target.clone());
-        let dock = Arc::new(Dock::new(identity, storage, target_driver, ledger));
+        let dock = Arc::new(Dock::new(identity, storage, target_driver, ledger, Arc::clone(&keys)));
         by_id.insert(id, Arc::clone(&dock) as Arc<dyn DockApi>);
         docks.push(dock);
         targets.push(target);
@@ -84,7 +86,8 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
         retry_first: duration(config.controller.retry_first)?,
         retry_most: duration(config.controller.retry_most)?,
     };
-    let controller = Controller::new(store, by_id, Arc::new(SystemClock), settings);
+    let controller = Controller::new(store, by_id, Arc::new(SystemClock), settings)
+        .with_chap(config.iscsi.chap, keys);
     Ok(Parts { controller, docks, targets })
 }
 
@@ -92,6 +95,25 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
 pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
     let StorageKind::File = backend.driver;
     FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))
+}
+
+/// The keys of an earlier start, or a new one.
+fn open_keys(config: &Config) -> Result<Keyring> {
+    let file = config.key_file();
+    if let Some(keys) = Keyring::read(&file)? {
+        return Ok(keys);
+    }
+    let keys = Keyring::make(&file)?;
+    if config.data_dir.join("osds.redb").exists() {
+        warn!(
+            key_file = %file.display(),
+            "there was no key file and a new one is made; credentials that were sealed with another \
+             key do not open: put that file back and restart, or detach and attach those hosts"
+        );
+    } else {
+        info!(key_file = %file.display(), "a key for secrets was made; keep a copy of it");
+    }
+    Ok(keys)
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>> {

@@ -24,7 +24,7 @@ pub use list::{BadParameter, ListQuery, Listed};
 pub use scalar::{Id, Time};
 pub use view::{
     AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HostView, PoolView, ProfileView,
-    SnapshotView, VersionView, VolumeView,
+    SnapshotView, VersionView, VolumeView, conceal_all,
 };
 
 // What users name in requests; the command line knows nothing of the model.

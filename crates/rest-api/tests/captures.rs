@@ -9,8 +9,9 @@ use osds_model::pool::{PoolExtras, PoolSpec};
 use osds_model::profile::{DataStorage, IoConnectivity};
 use osds_model::volume::{Presence, Terms, VolumeState};
 use osds_model::{
-    AttachMode, Attachment, Capacity, Connection, Dock, Fault, FaultKind, Fence, Generation, Host,
-    HostId, Initiator, Phase, Pool, Profile, Sharing, Timestamp, UserId, Volume, VolumeId,
+    AttachMode, Attachment, Authentication, Capacity, Connection, Credentials, Dock, Fault,
+    FaultKind, Fence, Generation, Host, HostId, Initiator, Phase, Pool, Profile, Sealed, Secret,
+    Sharing, Timestamp, UserId, Volume, VolumeId,
 };
 use osds_rest_api::{
     ADMIN_TENANT, AttachmentView, DockView, ErrorBody, HostView, PoolView, ProfileView,
@@ -94,6 +95,7 @@ fn an_attachment() {
         phase: Phase::Attaching,
         fault: None,
         initiators: vec![],
+        authentication: None,
         connection: None,
         about: AttachmentFacts {
             created_at: SECOND,
@@ -123,6 +125,65 @@ fn an_attachment() {
             r#"{head}"status":"available","attachMode":"ro","accessProtocol":"iscsi","connectionInfo":{{"driverVolumeType":"iscsi","data":{{"accessMode":"ro","discard":false,"targetDiscovered":true,"targetIQN":["iqn.2017-10.io.opensds:v","iqn.2017-10.io.opensds:v"],"targetLun":1,"targetPortal":["127.0.0.1:3260","10.0.0.9:3260"]}}}},"sharing":"exclusive"}}"#
         )
     );
+}
+
+/// The keys of CHAP as a driver of the original that has it switched on names them.
+#[test]
+fn an_attachment_that_proves_itself() {
+    let names = |secret: &str| Credentials { name: secret.to_owned(), secret: () };
+    let sealed =
+        |of: Credentials<()>| Credentials { name: of.name, secret: Sealed("sealed".to_owned()) };
+    let open = |of: Credentials<()>| {
+        let secret = Secret::new(format!("{} in clear", of.name));
+        Credentials { name: of.name, secret }
+    };
+    let attachment = Attachment {
+        id: "69f09d30-eb77-41df-b49c-43ea58001514".parse().unwrap(),
+        mode: AttachMode::ReadWrite,
+        sharing: Sharing::Shared,
+        phase: Phase::Attached,
+        fault: None,
+        initiators: vec![],
+        authentication: Some(Authentication {
+            initiator: sealed(names("alice")),
+            target: Some(sealed(names("disk"))),
+        }),
+        connection: Some(Connection::Iscsi {
+            iqn: "i".into(),
+            portals: vec!["p:1".into()],
+            lun: 1,
+        }),
+        about: AttachmentFacts::default(),
+    };
+    let view = || {
+        AttachmentView::of(VOLUME.parse().unwrap(), HOST.parse().unwrap(), &attachment, "available")
+    };
+    let data = |view: &AttachmentView<'_>| {
+        let shown = shown::<_, AttachmentView<'_>>(view);
+        assert!(!shown.contains("sealed"), "{shown}");
+        shown[shown.find(r#""data":"#).unwrap() + 7..].to_owned()
+    };
+    let rest =
+        r#""targetDiscovered":true,"targetIQN":["i"],"targetLun":1,"targetPortal":["p:1"]}}}"#;
+    assert_eq!(
+        data(&view()),
+        format!(
+            r#"{{"accessMode":"rw","authMethod":"chap","authUserName":"alice","discard":true,"targetAuthUserName":"disk",{rest}"#
+        )
+    );
+    let both =
+        Authentication { initiator: open(names("alice")), target: Some(open(names("disk"))) };
+    let whole = view().revealing(Some(both));
+    assert_eq!(
+        data(&whole),
+        format!(
+            r#"{{"accessMode":"rw","authMethod":"chap","authPassword":"alice in clear","authUserName":"alice","discard":true,"targetAuthPassword":"disk in clear","targetAuthUserName":"disk",{rest}"#
+        )
+    );
+    // Neither side's Debug shows it, and a client can print it without.
+    let read: AttachmentView<'_> = json::read(&json::write(&whole)).unwrap();
+    let words = format!("{whole:?} {read:?} {}", data(&read.clone().concealing()));
+    assert!(!words.contains("in clear") && words.contains("***"), "{words}");
 }
 
 #[test]

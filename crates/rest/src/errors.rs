@@ -129,6 +129,10 @@ fn of_controller(error: &Error) -> Response {
             error!(error = chain(store), "the records are damaged");
             said(BROKEN, JSON, "the records are damaged; the server's log says more")
         }
+        Error::Secrets(_) => {
+            error!(error = chain(error), "no attachment can be made");
+            later(&error.to_string())
+        }
     }
 }
 

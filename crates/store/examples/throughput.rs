@@ -168,6 +168,7 @@ fn attachment(volume: &Volume) -> Attachment {
             port_name: "iqn.1993-08.org.debian:01:0123456789ab".to_owned(),
             protocol: Protocol::Iscsi,
         }],
+        authentication: None,
         connection: Some(Connection::Iscsi {
             iqn: format!("iqn.2026-01.io.osds:volume-{}", volume.id),
             portals: vec!["127.0.0.1:3260".to_owned()],

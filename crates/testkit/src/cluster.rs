@@ -13,6 +13,8 @@ use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
 use osds_drivers::fake::{FakeStorage, FakeTarget};
 use osds_drivers::{StorageDriver, TargetDriver};
+use osds_keyring::Keyring;
+use osds_keyring::chap::Chap;
 use osds_lifecycle::volume;
 use osds_model::host::Protocol;
 use osds_model::pool::{PoolExtras, PoolSpec};
@@ -43,6 +45,8 @@ pub struct Cluster {
     pub dock: Arc<dyn DockApi>,
     /// The records.
     pub store: Arc<dyn Store>,
+    /// What opens the credentials in records and on the ledger.
+    pub keys: Arc<Keyring>,
     home: Arc<tempfile::TempDir>,
     settings: Settings,
     wrap: Wrap,
@@ -103,7 +107,8 @@ impl Cluster {
             storage.add_pool(pool(name, multi_attach));
         }
         let store = Arc::new(MemoryStore::new());
-        let parts = Parts { home, storage, target: FakeTarget::default(), store };
+        let keys = Arc::new(Keyring::in_memory().expect("the system has random bytes"));
+        let parts = Parts { home, storage, target: FakeTarget::default(), store, keys };
         parts.boot(settings, Wrap::default()).await
     }
 
@@ -117,8 +122,8 @@ impl Cluster {
     pub async fn restart_with(self, settings: Settings, wrap: Wrap) -> Self {
         self.controller.stop().await;
         self.target.forget_all();
-        let Self { storage, target, store, home, .. } = self;
-        Parts { home, storage, target, store }.boot(settings, wrap).await
+        let Self { storage, target, store, keys, home, .. } = self;
+        Parts { home, storage, target, store, keys }.boot(settings, wrap).await
     }
 
     /// Who asks, everywhere.
@@ -245,11 +250,12 @@ struct Parts {
     storage: FakeStorage,
     target: FakeTarget,
     store: Arc<dyn Store>,
+    keys: Arc<Keyring>,
 }
 
 impl Parts {
     async fn boot(self, settings: Settings, wrap: Wrap) -> Cluster {
-        let Self { home, storage, target, store } = self;
+        let Self { home, storage, target, store, keys } = self;
         let identity = Identity {
             id: DockId::from_u128(0xd0c),
             name: "dock".to_owned(),
@@ -263,6 +269,7 @@ impl Parts {
             (wrap.storage)(Arc::new(storage.clone()), &wrap.context),
             (wrap.target)(Arc::new(target.clone()), &wrap.context),
             ledger,
+            Arc::clone(&keys),
         ));
         dock.restore().await;
         let dock: Arc<dyn DockApi> = dock;
@@ -271,10 +278,11 @@ impl Parts {
             Docks::from([(identity.id, Arc::clone(&dock))]),
             Arc::new(StandingClock),
             settings,
-        );
+        )
+        .with_chap(Chap::Mutual, Arc::clone(&keys));
         // A cut can fall into the start, too; the next restart heals that.
         let _ = controller.start().await;
-        Cluster { controller, storage, target, dock, store, home, settings, wrap }
+        Cluster { controller, storage, target, dock, store, keys, home, settings, wrap }
     }
 }
 

@@ -123,7 +123,8 @@ async fn mishap_or_look(cluster: &Cluster, words: &[&str], line: &str, seen: &mu
         }
         ["intrude", name, who] => {
             let host = host(who);
-            let grant = Grant { mode: AttachMode::ReadWrite, initiators: host.initiators.clone() };
+            let initiators = host.initiators.clone();
+            let grant = Grant { mode: AttachMode::ReadWrite, initiators, authentication: None };
             cluster.target.intrude(volume(name).id, host.id, grant);
         }
         ["show", name] => show(cluster, name, seen),

@@ -15,7 +15,8 @@ use osds_drivers::{
 };
 use osds_lifecycle::{status, volume};
 use osds_model::{
-    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Pool, Sharing, Volume, VolumeId,
+    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Pool, Secret, Sharing, Volume,
+    VolumeId,
 };
 use osds_store::{Revision, Store, StoreError, Txn, View, Watch};
 use osds_testkit::cluster::{Cluster, Context, Wrap, quick};
@@ -135,7 +136,12 @@ impl TargetDriver for CutTarget {
     async fn export(&self, id: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         effect!(self.1, self.0.export(id, source))
     }
-    async fn grant(&self, id: VolumeId, h: HostId, g: &Grant) -> Result<Connection, DriverError> {
+    async fn grant(
+        &self,
+        id: VolumeId,
+        h: HostId,
+        g: &Grant<Secret>,
+    ) -> Result<Connection, DriverError> {
         effect!(self.1, self.0.grant(id, h, g))
     }
     async fn revoke(&self, id: VolumeId, host: HostId) -> Result<(), DriverError> {

@@ -16,8 +16,10 @@ use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget, IQN_PREFI
 use osds_drivers::{BlockSource, DriverError, ExportFacts, TargetCapabilities, TargetDriver};
 use osds_iscsi::Limits;
 use osds_model::host::Protocol;
-use osds_model::{AttachMode, Capacity, Connection, Grant, HostId, Initiator, VolumeId};
-use osds_testkit::initiator::{Error, Session};
+use osds_model::{
+    AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, Secret, VolumeId,
+};
+use osds_testkit::initiator::{Chap, Error, Options, Session};
 use target::{A, B, Refused};
 
 use AttachMode::{ReadOnly, ReadWrite};
@@ -35,6 +37,8 @@ enum Lie {
     NeverRevokes,
     /// It says revoked and is still at it.
     RevokesLater,
+    /// It says that hosts have to prove something and believes them.
+    BelievesNames,
 }
 
 /// The embedded target, and hosts that keep the sessions they have.
@@ -43,11 +47,18 @@ struct Bench {
     honest: EmbeddedTarget,
     lie: Option<Lie>,
     sessions: Arc<Mutex<HashMap<(String, String), Session>>>,
+    /// What each initiator proves at login.
+    carried: Arc<Mutex<HashMap<String, Authentication<Secret>>>>,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { honest: start(Limits::default()), lie: None, sessions: Arc::default() }
+        Self {
+            honest: start(Limits::default()),
+            lie: None,
+            sessions: Arc::default(),
+            carried: Arc::default(),
+        }
     }
 
     fn lying(lie: Lie) -> Self {
@@ -65,13 +76,16 @@ impl Bench {
         let Connection::Iscsi { iqn, portals, lun } = way.clone();
         assert_eq!(lun, 1, "the initiator speaks to LUN 1 only");
         let (name, sessions) = (host.port_name.clone(), Arc::clone(&self.sessions));
+        let chap = self.carried.lock().unwrap().get(&name).map(chap);
         let done = tokio::task::spawn_blocking(move || {
             let key = (name.clone(), iqn.clone());
             let mut kept = sessions.lock().unwrap().remove(&key);
             let mut outcome = kept.as_mut().map_or(Err(Refused::Out), |s| work(s).map_err(refused));
             if matches!(outcome, Err(Refused::Out)) {
                 let portal = portals[0].parse().unwrap();
-                let mut fresh = Session::login(portal, &name, &iqn).map_err(refused)?;
+                let options = Options { chap, ..Options::default() };
+                let mut fresh =
+                    Session::login_with(portal, &name, &iqn, &options).map_err(refused)?;
                 outcome = work(&mut fresh).map_err(refused);
                 kept = Some(fresh);
             }
@@ -90,6 +104,16 @@ fn start(limits: Limits) -> EmbeddedTarget {
         limits,
     };
     EmbeddedTarget::start(settings).unwrap()
+}
+
+/// The same as the initiator wants it; it asks the target for a proof where there can be one.
+fn chap(proof: &Authentication<Secret>) -> Chap {
+    let Authentication { initiator, target } = proof;
+    let chap = Chap::new(&initiator.name, initiator.secret.reveal());
+    match target {
+        Some(target) => chap.mutual(&target.name, target.secret.reveal()),
+        None => chap,
+    }
 }
 
 fn refused(error: Error) -> Refused {
@@ -111,6 +135,12 @@ impl target::Bench for Bench {
             None => Arc::new(self.honest.clone()),
             Some(lie) => Arc::new(LyingTarget { honest: self.honest.clone(), lie }),
         }
+    }
+
+    fn carry(&self, host: &Initiator, proof: Option<Authentication<Secret>>) {
+        let mut carried = self.carried.lock().unwrap();
+        carried.remove(&host.port_name);
+        carried.extend(proof.map(|proof| (host.port_name.clone(), proof)));
     }
 
     async fn write(
@@ -161,18 +191,20 @@ impl TargetDriver for LyingTarget {
         &self,
         volume: VolumeId,
         host: HostId,
-        grant: &Grant,
+        grant: &Grant<Secret>,
     ) -> Result<Connection, DriverError> {
         let mut grant = grant.clone();
-        if self.lie == Lie::WritesForAll {
-            grant.mode = ReadWrite;
+        match self.lie {
+            Lie::WritesForAll => grant.mode = ReadWrite,
+            Lie::BelievesNames => grant.authentication = None,
+            Lie::NeverRevokes | Lie::RevokesLater => {}
         }
         self.honest.grant(volume, host, &grant).await
     }
 
     async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
         match self.lie {
-            Lie::WritesForAll => self.honest.revoke(volume, host).await,
+            Lie::WritesForAll | Lie::BelievesNames => self.honest.revoke(volume, host).await,
             Lie::NeverRevokes => Ok(()),
             Lie::RevokesLater => {
                 let honest = self.honest.clone();
@@ -223,6 +255,8 @@ mod conformance {
         unexport_puts_everybody_out,
         a_resized_volume_is_larger_for_hosts,
         exports_are_read_back,
+        a_grant_with_credentials_lets_in_who_proves_them,
+        other_credentials_are_another_grant,
     );
 }
 
@@ -235,6 +269,11 @@ async fn targets_that_lie_are_caught() {
     let bench = Bench::lying(Lie::WritesForAll);
     is_caught(Lie::WritesForAll, async move {
         target::a_write_through_a_read_only_grant_fails(&bench).await;
+    })
+    .await;
+    let bench = Bench::lying(Lie::BelievesNames);
+    is_caught(Lie::BelievesNames, async move {
+        target::a_grant_with_credentials_lets_in_who_proves_them(&bench).await;
     })
     .await;
     for lie in [Lie::NeverRevokes, Lie::RevokesLater] {
@@ -265,7 +304,7 @@ async fn granted(
     driver: &EmbeddedTarget,
     volume: VolumeId,
     host: HostId,
-    grant: &Grant,
+    grant: &Grant<Secret>,
 ) -> (SocketAddr, String) {
     driver.export(volume, source(MIB)).await.unwrap();
     let Connection::Iscsi { iqn, portals, .. } = driver.grant(volume, host, grant).await.unwrap();
@@ -275,8 +314,16 @@ async fn granted(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_all_of_its_initiators() {
     let driver = start(Limits::default());
-    let a = Grant { mode: ReadWrite, initiators: named(&["iqn.x:a1", "iqn.x:a2"]) };
-    let b = Grant { mode: ReadOnly, initiators: named(&["iqn.x:b1", "iqn.x:b2"]) };
+    let a = Grant {
+        mode: ReadWrite,
+        initiators: named(&["iqn.x:a1", "iqn.x:a2"]),
+        authentication: None,
+    };
+    let b = Grant {
+        mode: ReadOnly,
+        initiators: named(&["iqn.x:b1", "iqn.x:b2"]),
+        authentication: None,
+    };
     let (portal, iqn) = granted(&driver, V, A, &a).await;
     driver.grant(V, B, &b).await.unwrap();
     let log_in = |name: &str| Session::login(portal, name, &iqn);
@@ -302,19 +349,26 @@ async fn a_host_is_all_of_its_initiators() {
         assert_eq!(session.read(0, 2).unwrap(), [b'a'; 1024]);
     }
     let hosts = driver.export_of(V).await.unwrap().unwrap().hosts;
-    assert_eq!(hosts.into_iter().map(|(h, facts)| (h, facts.grant)).collect::<Vec<_>>(), [(B, b)]);
+    assert_eq!(
+        hosts.into_iter().map(|(h, facts)| (h, facts.grant)).collect::<Vec<_>>(),
+        [(B, b.names())]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_the_same_in_upper_and_lower_case() {
     let driver = start(Limits::default());
-    let shouted = Grant { mode: ReadOnly, initiators: named(&["IQN.2026-01.Example:HOST-A"]) };
+    let shouted = Grant {
+        mode: ReadOnly,
+        initiators: named(&["IQN.2026-01.Example:HOST-A"]),
+        authentication: None,
+    };
     let (portal, iqn) = granted(&driver, V, A, &shouted).await;
     let mut session = Session::login(portal, "iqn.2026-01.example:host-a", &iqn).unwrap();
     assert!(session.is_write_protected().unwrap());
     // As it was granted, letter for letter: else the dock would put it out and in for ever.
     let facts = driver.export_of(V).await.unwrap().unwrap();
-    assert_eq!(facts.hosts[&A].grant, shouted);
+    assert_eq!(facts.hosts[&A].grant, shouted.names());
     driver.revoke(V, A).await.unwrap();
     assert_eq!(refused(session.read(0, 1).unwrap_err()), Refused::Out);
     assert!(driver.export_of(V).await.unwrap().unwrap().hosts.is_empty());
@@ -327,7 +381,7 @@ async fn the_identity_outlives_the_process_and_is_nobody_elses() {
     let mut seen = Vec::new();
     for (host, mode) in [(A, ReadWrite), (B, ReadOnly)] {
         let driver = start(Limits::default());
-        let grant = Grant { mode, initiators: named(&["iqn.x:a"]) };
+        let grant = Grant { mode, initiators: named(&["iqn.x:a"]), authentication: None };
         for volume in [V, W] {
             let (portal, iqn) = granted(&driver, volume, host, &grant).await;
             seen.push(who(&mut Session::login(portal, "iqn.x:a", &iqn).unwrap()));
@@ -348,7 +402,7 @@ async fn the_identity_outlives_the_process_and_is_nobody_elses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_is_still_draining_is_served_and_not_as_granted() {
     let driver = start(Limits { drain_timeout: Duration::ZERO, ..Limits::default() });
-    let grant = Grant { mode: ReadWrite, initiators: named(&["iqn.x:a"]) };
+    let grant = Grant { mode: ReadWrite, initiators: named(&["iqn.x:a"]), authentication: None };
     let (portal, iqn) = granted(&driver, V, A, &grant).await;
     let limit = Instant::now() + Duration::from_secs(20);
     loop {
@@ -361,7 +415,11 @@ async fn a_host_that_is_still_draining_is_served_and_not_as_granted() {
         let revoked = driver.revoke(V, A).await;
         let seen = driver.export_of(V).await.unwrap().unwrap().hosts.remove(&A);
         if let (Err(_), Some(seen)) = (&revoked, &seen) {
-            assert_ne!(seen.grant, grant, "put out by half, and it looks as if it was let in");
+            assert_ne!(
+                seen.grant,
+                grant.names(),
+                "put out by half, and it looks as if it was let in"
+            );
             assert_eq!(refused(Session::login(portal, "iqn.x:a", &iqn).unwrap_err()), Refused::Out);
         }
         writer.join().unwrap();

@@ -65,6 +65,12 @@ pub const CRATES: &[CrateRule] = &[
         why: "a store keeps records; what they mean is decided elsewhere",
     },
     CrateRule {
+        folder: "keyring",
+        may: May::Only(&["model"]),
+        tests: Tests::AsShipped,
+        why: "what opens secrets is small enough to be read whole, and asks nobody",
+    },
+    CrateRule {
         folder: "iscsi",
         may: May::Only(&[]),
         tests: Tests::AsShipped,
@@ -84,13 +90,13 @@ pub const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         folder: "dock",
-        may: May::Only(&["model", "lifecycle", "drivers", "dock-api"]),
+        may: May::Only(&["model", "lifecycle", "keyring", "drivers", "dock-api"]),
         tests: Tests::Scene,
         why: "a dock works from its ledger: it never sees the store or the controller",
     },
     CrateRule {
         folder: "controller",
-        may: May::Only(&["model", "lifecycle", "selector", "store", "dock-api"]),
+        may: May::Only(&["model", "lifecycle", "selector", "store", "keyring", "dock-api"]),
         tests: Tests::Scene,
         why: "the controller speaks to docks by contract, never to drivers or to the wire",
     },
@@ -175,6 +181,12 @@ pub const FOREIGN: &[ForeignCrate] = &[
         only_in: &["osds", "ctl", "xtask"],
         tests_too: false,
         why: "only programs have a command line",
+    },
+    ForeignCrate {
+        name: "chacha20poly1305",
+        only_in: &["keyring"],
+        tests_too: true,
+        why: "how secrets are sealed is decided, and can be changed, in one place",
     },
     ForeignCrate {
         name: "stateright",

@@ -2,7 +2,8 @@
 //!
 //! The grammar and the columns are the original's; the mode, the promise (`--sharing`), `--force`
 //! and `--wait` are ours. An absent mode is not sent at all, so that the server's default decides.
-//! With `--wait`, an attachment that settles in an error is a failure of the command, with its
+//! Passwords of the connection are `***` unless `--show-secrets` asks for them, however it is
+//! printed: what is on a screen or in a pipe's log is soon elsewhere. With `--wait`, an attachment that settles in an error is a failure of the command, with its
 //! reason.
 
 use clap::{Subcommand, ValueEnum};
@@ -197,11 +198,12 @@ impl Command {
                     waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
                 let id = first.id.to_string();
                 let attachment = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
-                session.show(&attachment, CREATE)?;
+                session.show(&session.discreet(attachment.clone()), CREATE)?;
                 if waiting.is_asked_for() { check(&id, &attachment) } else { Ok(()) }
             }
             Self::Show { id } => {
-                session.show(&client.get::<AttachmentView<'_>>(&path_of(PLACE, &id))?, SHOW)
+                let attachment = client.get(&path_of(PLACE, &id))?;
+                session.show(&session.discreet(attachment), SHOW)
             }
             Self::List { page, id, user_id, volume_id, status, mountpoint, host_id } => {
                 let query = page.query(&[
@@ -212,7 +214,9 @@ impl Command {
                     ("Mountpoint", &mountpoint),
                     ("HostId", &host_id),
                 ]);
-                session.list(&client.list::<AttachmentView<'_>>(PLACE, &query)?, LIST)
+                let list: Vec<AttachmentView<'_>> = client.list(PLACE, &query)?;
+                let list: Vec<_> = list.into_iter().map(|one| session.discreet(one)).collect();
+                session.list(&list, LIST)
             }
             Self::Delete { id, force, wait } => {
                 let waiting = wait.begin(session);
@@ -225,7 +229,7 @@ impl Command {
                 let update: AttachmentUpdate =
                     json::read(info.as_bytes()).map_err(|e| Misuse(e.to_string()))?;
                 let path = path_of(PLACE, &id);
-                session.show(&client.put::<AttachmentView<'_>>(&path, &update)?, UPDATE)
+                session.show(&session.discreet(client.put(&path, &update)?), UPDATE)
             }
         }
     }

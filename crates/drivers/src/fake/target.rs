@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
-use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, VolumeId};
+use osds_model::{
+    AttachMode, Authentication, Capacity, Connection, FaultKind, Grant, HostId, Secret, VolumeId,
+};
 
 use super::{FaultPlan, Op};
 use crate::{
@@ -31,7 +33,7 @@ struct FakeExport {
     file: File,
     blocks: BlocksId,
     size: Capacity,
-    hosts: BTreeMap<HostId, Grant>,
+    hosts: BTreeMap<HostId, Grant<Secret>>,
 }
 
 /// Why a command did not reach the blocks.
@@ -62,6 +64,24 @@ impl FakeTarget {
     #[must_use]
     pub fn without_read_only_per_host() -> Self {
         Self { read_only_per_host: false, ..Self::default() }
+    }
+
+    /// Whether a host that proves this would be let in. The commands below are those of a session:
+    /// they take the login for done.
+    ///
+    /// # Errors
+    /// [`Denied::NotGranted`].
+    pub fn log_in_as(
+        &self,
+        host: HostId,
+        volume: VolumeId,
+        proof: Option<&Authentication<Secret>>,
+    ) -> Result<(), Denied> {
+        let exports = self.exports();
+        let grant = exports.get(&volume).and_then(|export| export.hosts.get(&host));
+        let asked = &grant.ok_or(Denied::NotGranted)?.authentication;
+        // Where nothing is asked for, a proof that is offered is not looked at.
+        if asked.is_none() || asked.as_ref() == proof { Ok(()) } else { Err(Denied::NotGranted) }
     }
 
     /// Writes as a host would.
@@ -110,7 +130,7 @@ impl FakeTarget {
     }
 
     /// Lets a host in behind the driver's back; whether the volume is exported.
-    pub fn intrude(&self, volume: VolumeId, host: HostId, grant: Grant) -> bool {
+    pub fn intrude(&self, volume: VolumeId, host: HostId, grant: Grant<Secret>) -> bool {
         let mut exports = self.exports();
         exports.get_mut(&volume).map(|export| export.hosts.insert(host, grant)).is_some()
     }
@@ -127,8 +147,8 @@ impl FakeTarget {
 
 impl FakeExport {
     fn facts(&self, volume: VolumeId) -> ExportFacts {
-        let host = |(host, grant): (&HostId, &Grant)| {
-            let grant = grant.clone();
+        let host = |(host, grant): (&HostId, &Grant<Secret>)| {
+            let grant = grant.names();
             (*host, HostFacts { grant, connection: connection(volume) })
         };
         let hosts = self.hosts.iter().map(host).collect();
@@ -188,7 +208,7 @@ impl TargetDriver for FakeTarget {
         &self,
         volume: VolumeId,
         host: HostId,
-        grant: &Grant,
+        grant: &Grant<Secret>,
     ) -> Result<Connection, DriverError> {
         let doing = format!("letting host {host} into volume {volume} {}", grant.mode);
         let let_in = || {

@@ -3,8 +3,9 @@
 //! The iSCSI crate knows initiators; OpenSDS knows hosts. This driver keeps which initiators a
 //! host was granted by, and derives everything else from the target itself: a host counts as
 //! served while one of its initiators may log in *or* still has a session or something registered,
-//! so a revoke that could not be finished can never look finished; and it counts as served *as granted* only by the names
-//! that may log in just so, so half a grant, or a session that outlives one, is put right.
+//! so a revoke that could not be finished can never look finished; and it counts as served *as
+//! granted* only by the names that may log in just so, proving what was granted and nothing else,
+//! so half a grant, a session that outlives one, or a name that is suddenly believed, is put right.
 
 mod kept;
 
@@ -14,9 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
-use osds_iscsi::{ExportFacts as TargetFacts, Limits, Name, Target, TargetError};
+use osds_iscsi::{
+    Authentication, Credentials, ExportFacts as TargetFacts, InvalidCredentials, Limits, Name,
+    Target, TargetError,
+};
 use osds_model::host::Protocol;
-use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Volume, VolumeId};
+use osds_model::{
+    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Secret, Volume, VolumeId,
+};
 
 use crate::{
     BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, ReservationShelf,
@@ -62,7 +68,29 @@ struct Export {
     blocks: BlocksId,
     size: Capacity,
     /// What each host was granted; goes only when the target has put the host out.
-    hosts: BTreeMap<HostId, Grant>,
+    hosts: BTreeMap<HostId, Admitted>,
+}
+
+/// What a host was granted, its secrets in the target's own safe-keeping.
+#[derive(Clone, PartialEq)]
+struct Admitted {
+    grant: Grant<()>,
+    proof: Option<Authentication>,
+}
+
+impl Admitted {
+    fn by(grant: &Grant<Secret>) -> Result<Self, InvalidCredentials> {
+        let proof = |of: &osds_model::Credentials<Secret>| {
+            let secret = osds_iscsi::Secret::new(of.secret.reveal())?;
+            Ok::<_, InvalidCredentials>(Credentials { name: of.name.clone(), secret })
+        };
+        let both = |of: &osds_model::Authentication<Secret>| {
+            let target = of.target.as_ref().map(proof).transpose()?;
+            Ok::<_, InvalidCredentials>(Authentication { initiator: proof(&of.initiator)?, target })
+        };
+        let proof = grant.authentication.as_ref().map(both).transpose()?;
+        Ok(Self { grant: grant.names(), proof })
+    }
 }
 
 impl EmbeddedTarget {
@@ -157,7 +185,12 @@ impl Inner {
         Ok(())
     }
 
-    fn grant(&self, volume: VolumeId, host: HostId, grant: &Grant) -> Result<(), DriverError> {
+    fn grant(
+        &self,
+        volume: VolumeId,
+        host: HostId,
+        grant: &Grant<Secret>,
+    ) -> Result<(), DriverError> {
         let doing = || format!("letting host {host} in to volume {volume} as {}", grant.mode);
         let mut exports = self.exports();
         let export = exports
@@ -172,24 +205,25 @@ impl Inner {
         for name in &names {
             Name::new(name).map_err(|error| failed(doing())(error.into()))?;
         }
-        let other = export.hosts.get(&host).filter(|held| *held != grant);
+        let admitted = Admitted::by(grant).map_err(|error| failed(doing())(error.into()))?;
+        let other = export.hosts.get(&host).filter(|held| **held != admitted);
         if other.is_some() && self.serves(volume, export, host) {
             let error = DriverError::new(FaultKind::InUse, doing());
             return Err(error.because("it is let in by another grant; revoke that first"));
         }
         let shared = export.hosts.iter().find(|(other, held)| {
             let is_ours = |theirs: &&str| names.iter().any(|ours| is_same(ours, theirs));
-            **other != host && self::names(held).iter().any(is_ours)
+            **other != host && self::names(&held.grant).iter().any(is_ours)
         });
         if let Some((other, _)) = shared {
             let error = DriverError::new(FaultKind::InUse, doing());
             return Err(error.because(format!("host {other} has the same initiator")));
         }
         // On record before the first name is let in: a half-made grant must be taken back whole.
-        export.hosts.insert(host, grant.clone());
+        export.hosts.insert(host, admitted.clone());
         for name in names {
             self.target
-                .grant(&self.iqn(volume), name, access(grant.mode), None)
+                .grant(&self.iqn(volume), name, access(grant.mode), admitted.proof.clone())
                 .map_err(failed(doing()))?;
         }
         Ok(())
@@ -203,7 +237,7 @@ impl Inner {
     fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
         // Not under the lock: this waits for the host's commands.
         let grant = self.exports().get(&volume).and_then(|e| e.hosts.get(&host).cloned());
-        let Some(grant) = grant else { return Ok(()) };
+        let Some(Admitted { grant, .. }) = grant else { return Ok(()) };
         let mut outcome = Ok(());
         // Every name, though one may not be done: no path stays open for the sake of another.
         for name in names(&grant) {
@@ -236,7 +270,8 @@ impl Inner {
 
     fn facts(&self, volume: VolumeId, export: &Export, seen: &TargetFacts) -> ExportFacts {
         let connection = self.connection(volume);
-        let served = |(host, grant): (&HostId, &Grant)| {
+        let served = |(host, admitted): (&HostId, &Admitted)| {
+            let Admitted { grant, proof } = admitted;
             let (mut initiators, mut is_served) = (Vec::new(), false);
             for initiator in &grant.initiators {
                 let Ok(name) = Name::new(&initiator.port_name) else { continue };
@@ -245,11 +280,11 @@ impl Inner {
                     || seen.leaving.contains(&name)
                     || seen.sessions.iter().any(|s| s.initiator == name);
                 // Only the names that are let in like this: all else is seen to differ.
-                if granted.is_some_and(|granted| granted.is(access(grant.mode), None)) {
+                if granted.is_some_and(|granted| granted.is(access(grant.mode), proof.as_ref())) {
                     initiators.push(initiator.clone());
                 }
             }
-            let grant = Grant { mode: grant.mode, initiators };
+            let grant = Grant { initiators, ..grant.clone() };
             is_served.then(|| (*host, HostFacts { grant, connection: connection.clone() }))
         };
         let hosts = export.hosts.iter().filter_map(served).collect();
@@ -281,7 +316,7 @@ impl TargetDriver for EmbeddedTarget {
         &self,
         volume: VolumeId,
         host: HostId,
-        grant: &Grant,
+        grant: &Grant<Secret>,
     ) -> Result<Connection, DriverError> {
         self.inner.grant(volume, host, grant)?;
         Ok(self.inner.connection(volume))
@@ -339,7 +374,7 @@ fn identity(volume: VolumeId) -> Identity {
     }
 }
 
-fn names(grant: &Grant) -> Vec<&str> {
+fn names<S>(grant: &Grant<S>) -> Vec<&str> {
     let iscsi = grant.initiators.iter().filter(|i| i.protocol == Protocol::Iscsi);
     iscsi.map(|i| i.port_name.as_str()).collect()
 }

@@ -1,8 +1,8 @@
 //! The drivers under test, and what a test must be able to do beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use osds_drivers::config::FileConfig;
@@ -11,7 +11,9 @@ use osds_drivers::storage::file::FileStorage;
 use osds_drivers::{
     BlockSource, DriverError, ExportFacts, StorageDriver, TargetCapabilities, TargetDriver,
 };
-use osds_model::{AttachMode, Capacity, Connection, Grant, HostId, Initiator, VolumeId};
+use osds_model::{
+    AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, Secret, VolumeId,
+};
 use tempfile::TempDir;
 
 use crate::target::Refused;
@@ -81,15 +83,21 @@ impl storage::Bench for FileStorageBench {
 
 /// The target in memory: its data plane goes by host, so names are looked up.
 #[derive(Clone)]
-pub struct FakeTargetBench(FakeTarget);
+pub struct FakeTargetBench(FakeTarget, Arc<Mutex<HashMap<HostId, Authentication<Secret>>>>);
 
 impl FakeTargetBench {
     pub fn new() -> Self {
-        Self(FakeTarget::default())
+        Self(FakeTarget::default(), Arc::default())
     }
 
     pub fn plain() -> Self {
-        Self(FakeTarget::without_read_only_per_host())
+        Self(FakeTarget::without_read_only_per_host(), Arc::default())
+    }
+
+    /// A session of its own for each command: what the host proves is looked at each time.
+    fn log_in(&self, host: HostId, volume: VolumeId) -> Result<(), Refused> {
+        let carried = self.1.lock().unwrap().get(&host).cloned();
+        self.0.log_in_as(host, volume, carried.as_ref()).map_err(refused)
     }
 }
 
@@ -116,6 +124,12 @@ impl target::Bench for FakeTargetBench {
         Arc::new(self.0.clone())
     }
 
+    fn carry(&self, host: &Initiator, proof: Option<Authentication<Secret>>) {
+        let mut carried = self.1.lock().unwrap();
+        carried.remove(&who(host));
+        carried.extend(proof.map(|proof| (who(host), proof)));
+    }
+
     async fn write(
         &self,
         host: &Initiator,
@@ -123,6 +137,7 @@ impl target::Bench for FakeTargetBench {
         at: u64,
         bytes: &[u8],
     ) -> Result<(), Refused> {
+        self.log_in(who(host), which(way))?;
         self.0.write_as(who(host), which(way), at, bytes).map_err(refused)
     }
 
@@ -133,6 +148,7 @@ impl target::Bench for FakeTargetBench {
         at: u64,
         bytes: &mut [u8],
     ) -> Result<(), Refused> {
+        self.log_in(who(host), which(way))?;
         self.0.read_as(who(host), which(way), at, bytes).map_err(refused)
     }
 }
@@ -144,6 +160,8 @@ pub enum Lie {
     WritesForAll,
     /// It says revoked and revokes nobody.
     NeverRevokes,
+    /// It says that hosts have to prove something and believes them.
+    BelievesNames,
 }
 
 /// A target that lies.
@@ -163,6 +181,10 @@ impl LyingTargetBench {
 impl target::Bench for LyingTargetBench {
     fn driver(&self) -> Arc<dyn TargetDriver> {
         Arc::new(LyingTarget { honest: self.honest.0.clone(), lie: self.lie })
+    }
+
+    fn carry(&self, host: &Initiator, proof: Option<Authentication<Secret>>) {
+        self.honest.carry(host, proof);
     }
 
     async fn write(
@@ -209,11 +231,13 @@ impl TargetDriver for LyingTarget {
         &self,
         volume: VolumeId,
         host: HostId,
-        grant: &Grant,
+        grant: &Grant<Secret>,
     ) -> Result<Connection, DriverError> {
         let mut grant = grant.clone();
-        if self.lie == Lie::WritesForAll {
-            grant.mode = AttachMode::ReadWrite;
+        match self.lie {
+            Lie::WritesForAll => grant.mode = AttachMode::ReadWrite,
+            Lie::BelievesNames => grant.authentication = None,
+            Lie::NeverRevokes => {}
         }
         self.honest.grant(volume, host, &grant).await
     }
@@ -221,7 +245,7 @@ impl TargetDriver for LyingTarget {
     async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
         match self.lie {
             Lie::NeverRevokes => Ok(()),
-            Lie::WritesForAll => self.honest.revoke(volume, host).await,
+            Lie::WritesForAll | Lie::BelievesNames => self.honest.revoke(volume, host).await,
         }
     }
 

@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use osds_drivers::{BlockSource, TargetDriver};
 use osds_model::host::Protocol;
-use osds_model::{AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Initiator, VolumeId};
+use osds_model::{
+    AttachMode, Authentication, Capacity, Connection, Credentials, FaultKind, Grant, HostId,
+    Initiator, Secret, VolumeId,
+};
 
 use AttachMode::{ReadOnly, ReadWrite};
 
@@ -25,6 +28,9 @@ const SIZE: u64 = 1 << 20;
 pub trait Bench: Send + Sync + 'static {
     /// The driver.
     fn driver(&self) -> Arc<dyn TargetDriver>;
+    /// What the host with this initiator proves when it logs in from now on; nothing at first. A
+    /// session that it has goes on.
+    fn carry(&self, host: &Initiator, proof: Option<Authentication<Secret>>);
     /// Writes as the host with this initiator, over a session of its own if it has none.
     async fn write(
         &self,
@@ -57,8 +63,8 @@ pub fn initiator(host: HostId) -> Initiator {
     Initiator { port_name, protocol: Protocol::Iscsi }
 }
 
-fn grant(host: HostId, mode: AttachMode) -> Grant {
-    Grant { mode, initiators: vec![initiator(host)] }
+fn grant(host: HostId, mode: AttachMode) -> Grant<Secret> {
+    Grant { mode, initiators: vec![initiator(host)], authentication: None }
 }
 
 /// A volume of `SIZE` zeros, opened twice: for the target, and to look behind its back.
@@ -190,7 +196,8 @@ pub async fn a_host_without_the_protocol_is_refused(bench: &dyn Bench) {
     let other = Protocol::ALL.into_iter().find(|protocol| *protocol != spoken).unwrap();
     let stranger = Initiator { port_name: "naa.5000000000000001".to_owned(), protocol: other };
     for initiators in [vec![], vec![stranger]] {
-        let error = driver.grant(V, A, &Grant { mode: ReadWrite, initiators }).await.unwrap_err();
+        let grant = Grant { mode: ReadWrite, initiators, authentication: None };
+        let error = driver.grant(V, A, &grant).await.unwrap_err();
         assert_eq!(error.kind, FaultKind::NotSupported, "{}", error.chain());
     }
     assert_eq!(hosts_of(&*driver).await, BTreeMap::new());
@@ -294,9 +301,70 @@ pub async fn exports_are_read_back(bench: &dyn Bench) {
     assert_eq!(exports.keys().copied().collect::<Vec<_>>(), [V, W]);
     let facts = &exports[&V];
     assert_eq!(facts.size.bytes(), SIZE);
-    assert_eq!((&facts.hosts[&A].connection, &facts.hosts[&A].grant), (&way, &grant(A, ReadWrite)));
+    let granted = grant(A, ReadWrite).names();
+    assert_eq!((&facts.hosts[&A].connection, &facts.hosts[&A].grant), (&way, &granted));
     assert_eq!(driver.export_of(V).await.unwrap().as_ref(), Some(facts));
     assert!(exports[&W].hosts.is_empty());
     driver.revoke(V, A).await.unwrap();
     assert_eq!(hosts_of(&*driver).await, BTreeMap::new());
+}
+
+/// Credentials whose secrets are made of this word.
+fn proof(word: &str) -> Authentication<Secret> {
+    let secret = |word: String| Secret::new(word.repeat(16)[..16].to_owned());
+    let target = Credentials { name: "target".to_owned(), secret: secret(format!("{word}!")) };
+    let initiator = Credentials { name: word.to_owned(), secret: secret(word.to_owned()) };
+    Authentication { initiator, target: Some(target) }
+}
+
+fn proving(host: HostId, word: &str) -> Grant<Secret> {
+    Grant { authentication: Some(proof(word)), ..grant(host, ReadWrite) }
+}
+
+pub async fn a_grant_with_credentials_lets_in_who_proves_them(bench: &dyn Bench) {
+    let (driver, behind) = exported(bench).await;
+    let (a, b) = (initiator(A), initiator(B));
+    let way = driver.grant(V, A, &proving(A, "alpha")).await.unwrap();
+    driver.grant(V, B, &proving(B, "beta")).await.unwrap();
+    let facts = driver.export_of(V).await.unwrap().unwrap();
+    assert_eq!(facts.hosts[&A].grant, proving(A, "alpha").names());
+    // The right name is not enough, nor another host's secret, nor half of the credentials.
+    let renamed = |name: &str, word: &str| {
+        let mut proof = proof(word);
+        proof.initiator.name = name.to_owned();
+        Some(proof)
+    };
+    for wrong in [None, Some(proof("beta")), renamed("alpha", "beta"), renamed("beta", "alpha")] {
+        bench.carry(&a, wrong);
+        assert_eq!(put(bench, A, &way, 0, b'x').await, Err(Refused::Out));
+        assert_eq!(get(bench, A, &way, 0).await, Err(Refused::Out));
+    }
+    assert_eq!(peek(&behind, 0), [0; 8]);
+    for (host, of, word) in [(A, &a, "alpha"), (B, &b, "beta")] {
+        bench.carry(of, Some(proof(word)));
+        put(bench, host, &way, 0, b'a').await.unwrap();
+    }
+    assert_eq!(peek(&behind, 0), [b'a'; 8]);
+}
+
+pub async fn other_credentials_are_another_grant(bench: &dyn Bench) {
+    let (driver, _behind) = exported(bench).await;
+    let a = initiator(A);
+    let way = driver.grant(V, A, &proving(A, "first")).await.unwrap();
+    bench.carry(&a, Some(proof("first")));
+    put(bench, A, &way, 0, b'a').await.unwrap();
+    assert_eq!(driver.grant(V, A, &proving(A, "first")).await.unwrap(), way);
+    let one_way = Authentication { target: None, ..proof("first") };
+    let one_way = Grant { authentication: Some(one_way), ..grant(A, ReadWrite) };
+    for other in [proving(A, "later"), grant(A, ReadWrite), one_way] {
+        let error = driver.grant(V, A, &other).await.unwrap_err();
+        assert_eq!(error.kind, FaultKind::InUse, "{}", error.chain());
+    }
+    assert_eq!(get(bench, A, &way, 0).await, Ok(b'a'));
+    // The session of the old ones ends with them, and they are good for nothing afterwards.
+    driver.revoke(V, A).await.unwrap();
+    driver.grant(V, A, &proving(A, "later")).await.unwrap();
+    assert_eq!(get(bench, A, &way, 0).await, Err(Refused::Out));
+    bench.carry(&a, Some(proof("later")));
+    assert_eq!(get(bench, A, &way, 0).await, Ok(b'a'));
 }

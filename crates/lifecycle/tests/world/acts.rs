@@ -151,7 +151,12 @@ impl World {
                     let mode = self.granted_mode(grant.mode);
                     facts.served.insert(
                         host,
-                        Served { mode, initiators: vec![], connection: connection() },
+                        Served {
+                            mode,
+                            initiators: vec![],
+                            authentication: None,
+                            connection: connection(),
+                        },
                     );
                 }
             }

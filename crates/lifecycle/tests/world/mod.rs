@@ -216,7 +216,15 @@ impl State {
         s.dock.facts.served = held_by
             .iter()
             .map(|&(host, mode, _)| {
-                (host, Served { mode, initiators: vec![], connection: connection() })
+                (
+                    host,
+                    Served {
+                        mode,
+                        initiators: vec![],
+                        authentication: None,
+                        connection: connection(),
+                    },
+                )
             })
             .collect();
         s.record = Some(record);
@@ -250,6 +258,7 @@ pub fn request((host, mode, sharing): Ask, fenced: bool) -> AttachRequest {
         sharing,
         read_only_enforced: true,
         initiators: Vec::new(),
+        authentication: None,
         about: AttachmentFacts::default(),
     }
 }

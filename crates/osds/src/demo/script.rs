@@ -13,7 +13,7 @@ use osds_testkit::initiator::{Error as ScsiError, Session, discover};
 use serde_json::json;
 
 use super::narrator::Narrator;
-use super::steps::{Admin, Writer, connection, read_region, sense, text};
+use super::steps::{Admin, Way, Writer, read_region, sense, text};
 
 const IQN_A: &str = "iqn.1994-05.com.redhat:alpha";
 const IQN_B: &str = "iqn.1994-05.com.redhat:beta";
@@ -86,13 +86,13 @@ fn set(say: &mut Narrator, daemon: Daemon) -> Result<Stage> {
 fn log_in(say: &mut Narrator, stage: &Stage) -> Result<(Session, Session)> {
     say.chapter(
         "Both hosts log in over iSCSI and see the same disk",
-        "The target name, portal and LUN come from the attachment's connectionInfo.",
+        "The target name, portal and LUN come from the attachment's connectionInfo, and so does the\n\
+         CHAP password that was made for this one attachment.",
     );
-    let path = format!("block/attachments/{}", stage.attachment_a);
-    let (target, portal) = connection(&stage.admin.get(&path)?)?;
-    say.note(&format!("{target} at {portal}, LUN 1"));
-    let mut a = Session::login(portal, IQN_A, &target).context("alpha cannot log in")?;
-    let mut b = Session::login(portal, IQN_B, &target).context("beta cannot log in")?;
+    let (to_a, to_b) = (way(stage, &stage.attachment_a)?, way(stage, &stage.attachment_b)?);
+    say.note(&format!("{} at {}, LUN 1", to_a.target, to_a.portal));
+    let mut a = to_a.log_in(IQN_A).context("alpha cannot log in")?;
+    let mut b = to_b.log_in(IQN_B).context("beta cannot log in")?;
     let capacity = a.read_capacity()?;
     let (id_a, id_b) = (a.vital_product_data(0x83)?, b.vital_product_data(0x83)?);
     let naa = id_a.get(8..24).unwrap_or_default().iter().map(|b| format!("{b:02x}"));
@@ -136,21 +136,30 @@ fn share(say: &mut Narrator, a: &mut Session, b: &mut Session) -> Result<()> {
 fn stranger(say: &mut Narrator, stage: &Stage) -> Result<()> {
     say.chapter(
         "A host that was not granted the volume does not get in",
-        "Not by discovery, and not by knowing the name.",
+        "Not by discovery, not by knowing the name, and not by using a name that is granted: each\n\
+         attachment has a password of its own, which is handed out in its connectionInfo only.",
     );
-    let (target, portal) = target_of(stage)?;
-    let shown = discover(portal, IQN_STRANGER)?;
+    let (to_a, to_b) = (way(stage, &stage.attachment_a)?, way(stage, &stage.attachment_b)?);
+    let shown = discover(to_a.portal, IQN_STRANGER)?;
     say.claim(shown.is_empty(), "discovery shows the stranger nothing", "SendTargets=All");
-    let shown = discover(portal, IQN_A)?;
+    let shown = discover(to_a.portal, IQN_A)?;
     say.claim(shown.len() == 1, "discovery shows alpha its one target", "");
-    match Session::login(portal, IQN_STRANGER, &target) {
-        Err(error @ ScsiError::LoginRefused { .. }) => {
-            say.claim(true, "the stranger's login is refused", &error.to_string());
-        }
-        Err(error) => say.claim(false, "the stranger's login is refused", &error.to_string()),
-        Ok(_) => say.claim(false, "the stranger's login is refused", "it was let in"),
-    }
+    refused(say, "the stranger's login is refused", to_a.log_in(IQN_STRANGER));
+    refused(say, "under alpha's name, without the password: refused", {
+        to_a.proving(None).log_in(IQN_A)
+    });
+    refused(say, "under alpha's name, with beta's password: refused", {
+        to_a.proving(to_b.chap.as_ref()).log_in(IQN_A)
+    });
     Ok(())
+}
+
+fn refused(say: &mut Narrator, claim: &str, login: Result<Session, ScsiError>) {
+    match login {
+        Err(error @ ScsiError::LoginRefused { .. }) => say.claim(true, claim, &error.to_string()),
+        Err(error) => say.claim(false, claim, &error.to_string()),
+        Ok(_) => say.claim(false, claim, "it was let in"),
+    }
 }
 
 fn detach_while_writing(
@@ -170,6 +179,7 @@ fn detach_while_writing(
     while writer.written() < 200 && Instant::now() < limit {
         std::thread::sleep(Duration::from_millis(5));
     }
+    let to_a = way(stage, &stage.attachment_a)?;
     say.did(&format!("alpha writes, 8 commands of 64 KiB in flight ({} done)", writer.written()));
     let began = Instant::now();
     stage.admin.delete_and_wait(&format!("block/attachments/{}", stage.attachment_a))?;
@@ -185,13 +195,7 @@ fn detach_while_writing(
         "no write landed after the confirmation",
         "512 KiB read by beta at once and 300 ms later are equal",
     );
-    let (target, portal) = target_of(stage)?;
-    let again = Session::login(portal, IQN_A, &target);
-    say.claim(
-        matches!(again, Err(ScsiError::LoginRefused { .. })),
-        "alpha cannot log in again",
-        &again.err().map(|error| error.to_string()).unwrap_or_default(),
-    );
+    refused(say, "alpha cannot log in again", to_a.log_in(IQN_A));
     let volume = stage.admin.get(&format!("block/volumes/{}", stage.volume))?;
     say.claim(
         text(&volume, "status") == "inUse",
@@ -253,9 +257,9 @@ fn crash(say: &mut Narrator, stage: &mut Stage) -> Result<()> {
         "the volume is as it was",
         &text(&after, "status"),
     );
-    let (target, portal) = target_of(stage)?;
-    let mut b = patiently(|| Session::login(portal, IQN_B, &target)).context("beta, again")?;
-    let mut a = patiently(|| Session::login(portal, IQN_A, &target)).context("alpha, again")?;
+    let (to_a, to_b) = (Way::of(&again)?, way(stage, &stage.attachment_b)?);
+    let mut b = patiently(|| to_b.log_in(IQN_B)).context("beta, again")?;
+    let mut a = patiently(|| to_a.log_in(IQN_A)).context("alpha, again")?;
     say.claim(
         b.is_write_protected()? && !a.is_write_protected()?,
         "both hosts log in again, beta still read-only",
@@ -288,8 +292,8 @@ fn tidy_up(say: &mut Narrator, stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn target_of(stage: &Stage) -> Result<(String, std::net::SocketAddr)> {
-    connection(&stage.admin.get(&format!("block/attachments/{}", stage.attachment_b))?)
+fn way(stage: &Stage, attachment: &str) -> Result<Way> {
+    Way::of(&stage.admin.get(&format!("block/attachments/{attachment}"))?)
 }
 
 /// A real initiator keeps trying while a target restarts; so do these.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use osds_rest_api::client::{Client, ClientError, Method, Settings};
-use osds_testkit::initiator::{Error as ScsiError, Session};
+use osds_testkit::initiator::{Chap, Error as ScsiError, Options, Session};
 use serde_json::{Value, json};
 
 /// The original's administrator.
@@ -89,13 +89,37 @@ pub(super) fn text(value: &Value, key: &str) -> String {
     value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-/// The target name and portal of an attachment.
-pub(super) fn connection(attachment: &Value) -> Result<(String, SocketAddr)> {
-    let data = &attachment["connectionInfo"]["data"];
-    let first = |key: &str| data[key][0].as_str().unwrap_or_default().to_owned();
-    let portal = first("targetPortal");
-    let portal = portal.parse().with_context(|| format!("no portal in {attachment}"))?;
-    Ok((first("targetIQN"), portal))
+/// How the host of an attachment gets to its volume.
+pub(super) struct Way {
+    pub(super) target: String,
+    pub(super) portal: SocketAddr,
+    /// What it proves; nobody else has it.
+    pub(super) chap: Option<Chap>,
+}
+
+impl Way {
+    /// As the attachment's connectionInfo says.
+    pub(super) fn of(attachment: &Value) -> Result<Self> {
+        let data = &attachment["connectionInfo"]["data"];
+        let first = |key: &str| data[key][0].as_str().unwrap_or_default().to_owned();
+        let portal = first("targetPortal")
+            .parse()
+            .with_context(|| format!("no portal for attachment {}", text(attachment, "id")))?;
+        let (name, password) = (text(data, "authUserName"), text(data, "authPassword"));
+        let chap = (data["authMethod"] == "chap").then(|| Chap::new(&name, &password));
+        Ok(Self { target: first("targetIQN"), portal, chap })
+    }
+
+    /// Logs in under this initiator name.
+    pub(super) fn log_in(&self, initiator: &str) -> Result<Session, ScsiError> {
+        let options = Options { chap: self.chap.clone(), ..Options::default() };
+        Session::login_with(self.portal, initiator, &self.target, &options)
+    }
+
+    /// The same way with what another host proves, or with no proof.
+    pub(super) fn proving(&self, chap: Option<&Chap>) -> Self {
+        Self { target: self.target.clone(), portal: self.portal, chap: chap.cloned() }
+    }
 }
 
 /// The sense of a refused command, as people write it.

@@ -16,7 +16,7 @@ use osds_rest_api::client::Method;
 use osds_testkit::initiator::{Error, Io, Session};
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, connection, text, throughout, until};
+use crate::scene::{Scene, log_in, text, throughout, until};
 
 const ROUNDS: usize = 20;
 /// Bytes of one write.
@@ -81,8 +81,7 @@ fn is_frozen(file: &File, round: usize) {
 }
 
 fn log_in_is_refused(attachment: &Value, initiator: &str) {
-    let (target, portal) = connection(attachment).unwrap();
-    let error = Session::login(portal, initiator, &target).unwrap_err();
+    let error = log_in(attachment, initiator).unwrap_err();
     assert!(matches!(error, Error::LoginRefused { class: 2, .. }), "{error}");
 }
 

@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 
 use osds_testkit::conformance::{self, Disk, Verdict};
 
+use serde_json::Value;
+
 use crate::scene::{Scene, connection, text};
 
 const A: &str = "iqn.2026-01.example:a";
@@ -59,7 +61,22 @@ struct Shared {
     scene: Scene,
     volume: String,
     portal: String,
-    url: String,
+    a: Value,
+    b: Value,
+}
+
+/// The address of an attachment's disk, with what its host proves there.
+fn url(attachment: &Value) -> String {
+    let (target, portal) = connection(attachment).unwrap();
+    let data = &attachment["connectionInfo"]["data"];
+    let (name, password) = (text(data, "authUserName"), text(data, "authPassword"));
+    format!("iscsi://{name}%{password}@{portal}/{target}/1")
+}
+
+/// The address and nothing else.
+fn bare_url(attachment: &Value) -> String {
+    let (target, portal) = connection(attachment).unwrap();
+    format!("iscsi://{portal}/{target}/1")
 }
 
 impl Shared {
@@ -67,26 +84,37 @@ impl Shared {
         let scene = Scene::quick();
         let (a, b) = (scene.host("a", &[A, A_TOO]), scene.host("b", &[B, QEMU]));
         let volume = scene.volume("shared", true);
-        let attachment = scene.attach(&volume, &a, "rw");
-        scene.attach(&volume, &b, "ro");
-        let (target, portal) = connection(&attachment).unwrap();
-        let url = format!("iscsi://{portal}/{target}/1");
-        Self { scene, volume, portal: format!("iscsi://{portal}"), url }
+        let a = scene.attach(&volume, &a, "rw");
+        let b = scene.attach(&volume, &b, "ro");
+        let (_, portal) = connection(&a).unwrap();
+        Self { scene, volume, portal: format!("iscsi://{portal}"), a, b }
+    }
+
+    /// The attachment that goes with a name; a stranger tries what host b would.
+    fn attachment(&self, initiator: &str) -> &Value {
+        if [A, A_TOO].contains(&initiator) { &self.a } else { &self.b }
+    }
+
+    fn url(&self, initiator: &str) -> String {
+        url(self.attachment(initiator))
     }
 
     /// What qemu calls the disk when it shall use a certain name.
     fn image(&self, initiator: &str) -> String {
-        let mut parts = self.url.split('/').skip(2);
-        let (portal, target) = (parts.next().unwrap(), parts.next().unwrap());
+        let attachment = self.attachment(initiator);
+        let (target, portal) = connection(attachment).unwrap();
+        let name = text(&attachment["connectionInfo"]["data"], "authUserName");
         format!(
             "driver=iscsi,transport=tcp,portal={portal},target={target},lun=1,\
-             initiator-name={initiator}"
+             initiator-name={initiator},user={name},password-secret=chap"
         )
     }
 
     fn qemu(&self, initiator: &str, read_only: bool, commands: &[&str]) -> (bool, String) {
         let image = self.image(initiator);
-        let mut arguments = vec!["--image-opts"];
+        let password = text(&self.attachment(initiator)["connectionInfo"]["data"], "authPassword");
+        let secret = format!("secret,id=chap,data={password}");
+        let mut arguments = vec!["--object", &secret, "--image-opts"];
         arguments.extend(read_only.then_some("-r"));
         arguments.extend(commands.iter().flat_map(|command| ["-c", command]));
         arguments.push(&image);
@@ -120,10 +148,10 @@ fn qemu_writes_as_one_host_and_reads_as_the_other() {
 
     // The address alone, as people type it; every block of it against the file behind.
     let file = shared.scene.blocks(&shared.volume);
-    let compare = ["compare", "-f", "raw", "-F", "raw", &shared.url, file.to_str().unwrap()];
+    let compare = ["compare", "-f", "raw", "-F", "raw", &shared.url(QEMU), file.to_str().unwrap()];
     let (good, said) = say("qemu-img", &compare);
     assert!(good && said.contains("identical"), "{said}");
-    let (good, said) = say("qemu-img", &["info", &shared.url]);
+    let (good, said) = say("qemu-img", &["info", &shared.url(QEMU)]);
     assert!(good && said.contains("1 GiB (1073741824 bytes)"), "{said}");
 }
 
@@ -138,17 +166,19 @@ fn libiscsi_sees_what_is_granted_and_one_identity_from_everywhere() {
     let a = text(&scene.get("host/hosts?hostName=a")[0], "id");
     scene.attach(&private, &a, "rw");
     let seen = |initiator: &str| {
-        let (_, said) = say("iscsi-ls", &["-s", "-i", initiator, &shared.portal]);
-        [&shared.volume, &private].map(|volume| {
-            let mut lines = said.lines().skip_while(|line| !line.contains(volume.as_str()));
-            // The line of a target is followed by one for each unit that it lets in to.
-            lines.next().is_some() && lines.next().is_some_and(|line| line.contains("Lun:1"))
-        })
+        let (_, said) = say("iscsi-ls", &["-i", initiator, &shared.portal]);
+        [&shared.volume, &private].map(|volume| said.contains(volume.as_str()))
     };
     assert_eq!([seen(A), seen(B), seen(STRANGER)], [[true, true], [true, false], [false, false]]);
 
+    // To see the units it has to log in, with what goes with the one target that it may use.
+    let url = shared.url(B);
+    let portal = url.split('/').take(3).collect::<Vec<_>>().join("/");
+    let (_, said) = say("iscsi-ls", &["-s", "-i", B, &portal]);
+    assert!(said.contains(&shared.volume) && said.contains("Lun:1"), "{said}");
+
     let page = |initiator: &str| {
-        let arguments = ["-i", initiator, "-e", "1", "-c", "131", &shared.url];
+        let arguments = ["-i", initiator, "-e", "1", "-c", "131", &shared.url(initiator)];
         let (good, said) = run("iscsi-inq", &arguments);
         assert!(good, "{}", String::from_utf8_lossy(&said));
         said
@@ -165,10 +195,14 @@ fn libiscsi_sees_what_is_granted_and_one_identity_from_everywhere() {
     let is_there = identity.windows(bytes.len()).any(|part| part == bytes);
     assert!(is_there, "{naa} is not in {}", String::from_utf8_lossy(&identity));
 
-    let (good, said) = say("iscsi-inq", &["-i", STRANGER, &shared.url]);
+    let (good, said) = say("iscsi-inq", &["-i", STRANGER, &shared.url(STRANGER)]);
     assert!(!good && said.contains("Target not found"), "{said}");
+    for wrong in [bare_url(&shared.a), shared.url(B)] {
+        let (good, said) = say("iscsi-inq", &["-i", A, &wrong]);
+        assert!(!good && said.contains("Authentication failure"), "{said}");
+    }
     for initiator in [A, B] {
-        let (good, said) = say("iscsi-readcapacity16", &["-i", initiator, &shared.url]);
+        let (good, said) = say("iscsi-readcapacity16", &["-i", initiator, &shared.url(initiator)]);
         assert!(good && said.contains("Total size:1073741824"), "{said}");
     }
 }
@@ -187,10 +221,9 @@ fn the_conformance_suite_finds_what_is_expected() {
         // Some tests take it for granted that nobody has written yet.
         let volume = scene.volume(suite, false);
         let attachment = scene.attach(&volume, &host, if read_only { "ro" } else { "rw" });
-        let (target, portal) = connection(&attachment).unwrap();
         let id = text(&attachment, "id");
         let detached = Detached { scene: &scene, attachment: id };
-        Disk { url: format!("iscsi://{portal}/{target}/1"), keep: Box::new(detached) }
+        Disk { url: url(&attachment), keep: Box::new(detached) }
     });
     let surprises = found.surprises(&conformance::expectations());
     assert!(surprises.is_empty(), "{surprises:#?}");
@@ -219,12 +252,14 @@ fn the_conformance_suite_as_a_read_only_host() {
     let shared = Shared::new();
     // It tries every command that writes, and wants each refused as write-protected.
     for suite in ["ReadOnly", "Read10", "Read16", "Inquiry", "ModeSense6", "TestUnitReady"] {
-        for (test, verdict) in conformance::run(suite, [B, QEMU], &shared.url).tests() {
+        for (test, verdict) in conformance::run(suite, [B, QEMU], &shared.url(B)).tests() {
             assert_eq!(verdict, Verdict::Passed, "{test}");
         }
     }
-    let simple =
-        |initiators| conformance::run("Write10", initiators, &shared.url).of("Write10.Simple");
+    let simple = |initiators: [&str; 2]| {
+        let url = shared.url(initiators[0]);
+        conformance::run("Write10", initiators, &url).of("Write10.Simple")
+    };
     assert_eq!(simple([B, QEMU]), Some(Verdict::Failed), "a read-only host can write");
     assert_eq!(simple([A, A_TOO]), Some(Verdict::Passed));
 }

@@ -7,6 +7,7 @@
 mod scene;
 
 mod config;
+mod credentials;
 mod crowd;
 mod demo;
 mod drift;

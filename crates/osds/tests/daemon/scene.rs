@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use osds_rest_api::client::{Client, ClientError, Method, Settings};
 use osds_testkit::daemon::Daemon;
-use osds_testkit::initiator::{Error as ScsiError, Session};
+use osds_testkit::initiator::{Chap, Error as ScsiError, Options, Session};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -169,12 +169,18 @@ impl Scene {
         })
     }
 
+    /// The attachment once its host can log in.
+    pub fn until_reachable(&self, attachment: &str, initiator: &str) -> Value {
+        self.log_in(attachment, initiator).logout().unwrap();
+        self.get(&format!("block/attachments/{attachment}"))
+    }
+
     /// Logs in as the host that has this attachment, trying again as a real initiator does.
     pub fn log_in(&self, attachment: &str, initiator: &str) -> Session {
         until(&format!("{initiator} can log in"), || {
             let attachment = self.get(&format!("block/attachments/{attachment}"));
-            let (target, portal) = connection(&attachment)?;
-            match Session::login(portal, initiator, &target) {
+            connection(&attachment)?;
+            match log_in(&attachment, initiator) {
                 Ok(session) => Some(session),
                 Err(ScsiError::LoginRefused { .. } | ScsiError::ConnectionLost(_)) => None,
                 Err(other) => panic!("{other}"),
@@ -206,6 +212,31 @@ pub fn connection(attachment: &Value) -> Option<(String, SocketAddr)> {
     let data = &attachment["connectionInfo"]["data"];
     let target = data["targetIQN"][0].as_str()?.to_owned();
     Some((target, data["targetPortal"][0].as_str()?.parse().unwrap()))
+}
+
+/// What the host of an attachment proves at login.
+pub fn chap(attachment: &Value) -> Option<Chap> {
+    let data = &attachment["connectionInfo"]["data"];
+    let (name, password) = (text(data, "authUserName"), text(data, "authPassword"));
+    let chap = (data["authMethod"] == "chap").then(|| Chap::new(&name, &password))?;
+    let (name, password) = (text(data, "targetAuthUserName"), text(data, "targetAuthPassword"));
+    Some(if name.is_empty() { chap } else { chap.mutual(&name, &password) })
+}
+
+/// Logs in as the attachment's connectionInfo says.
+pub fn log_in(attachment: &Value, initiator: &str) -> Result<Session, ScsiError> {
+    log_in_proving(attachment, initiator, chap(attachment))
+}
+
+/// Logs in there with this proof.
+pub fn log_in_proving(
+    attachment: &Value,
+    initiator: &str,
+    chap: Option<Chap>,
+) -> Result<Session, ScsiError> {
+    let (target, portal) = connection(attachment).unwrap();
+    let options = Options { chap, ..Options::default() };
+    Session::login_with(portal, initiator, &target, &options)
 }
 
 /// Waits until there is something.

@@ -169,7 +169,9 @@ impl Stage {
         let id = text(&attachment, "id");
         let (target, portal) = connection(&attachment).unwrap();
         let at = POINTS.iter().position(|it| *it == point).unwrap();
-        self.host.order(&format!("{round} {at} {portal} {target}"));
+        let data = &attachment["connectionInfo"]["data"];
+        let (name, password) = (text(data, "authUserName"), text(data, "authPassword"));
+        self.host.order(&format!("{round} {at} {portal} {target} {name} {password}"));
         assert_eq!(self.host.hear()?, "busy");
         if point.is_anywhere() {
             pause(round);

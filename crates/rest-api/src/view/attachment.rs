@@ -2,12 +2,20 @@
 //!
 //! `connectionInfo` is always there and empty until the target has let the host in. Its `data` is
 //! a map on the wire; ours is written straight from the connection, keys in the order in which Go
-//! sorts them.
+//! sorts them. Names and passwords of CHAP are where the original's connector looks for them; those
+//! by which the target proves itself (`targetAuth...`) are ours.
+//!
+//! Must stay true: a view shows passwords only when it was given them ([`AttachmentView::revealing`]),
+//! and is given them only for the one who attached.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use osds_model::{AttachMode, Attachment, Connection, HostId, Sharing, VolumeId};
+use osds_model::{
+    AttachMode, Attachment, Authentication, Connection, Credentials, HostId, Secret, Sharing,
+    VolumeId,
+};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -83,7 +91,11 @@ impl<'a> AttachmentView<'a> {
             access_protocol: about.access_protocol.as_str().into(),
             connection_info: attachment.connection.as_ref().map_or_else(
                 ConnectionInfo::default,
-                |connection| ConnectionInfo::Ours { connection, mode: attachment.mode },
+                |connection| ConnectionInfo::Ours {
+                    connection,
+                    mode: attachment.mode,
+                    login: attachment.authentication.as_ref().map(Login::Names),
+                },
             ),
             metadata: Cow::Borrowed(&about.metadata),
             sharing: match attachment.sharing {
@@ -93,6 +105,51 @@ impl<'a> AttachmentView<'a> {
             .into(),
             status_reason: attachment.fault.as_ref().map_or("", |f| f.message.as_str()).into(),
         }
+    }
+}
+
+impl AttachmentView<'_> {
+    /// The same with the passwords of its connection, where it has one and they are known.
+    #[must_use]
+    pub fn revealing(mut self, secrets: Option<Authentication<Secret>>) -> Self {
+        if let (ConnectionInfo::Ours { login, .. }, Some(secrets)) =
+            (&mut self.connection_info, secrets)
+        {
+            *login = Some(Login::Secrets(secrets));
+        }
+        self
+    }
+
+    /// The same with `***` for the passwords that were read.
+    #[must_use]
+    pub fn concealing(mut self) -> Self {
+        if let ConnectionInfo::Read(read) = &mut self.connection_info {
+            read.data.iter_mut().for_each(|(key, value)| conceal(key, value));
+        }
+        self
+    }
+}
+
+/// Keys of `connectionInfo` whose values nobody else may see.
+const PASSWORDS: [&str; 2] = ["authPassword", "targetAuthPassword"];
+
+/// Puts `***` in the place of every password in an answer.
+pub fn conceal_all(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                conceal(key, value);
+                conceal_all(value);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(conceal_all),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn conceal(key: &str, value: &mut Value) {
+    if PASSWORDS.contains(&key) {
+        *value = "***".into();
     }
 }
 
@@ -142,13 +199,44 @@ pub enum ConnectionInfo<'a> {
         connection: &'a Connection,
         /// What the host may do over it.
         mode: AttachMode,
+        /// What it proves at login.
+        login: Option<Login<'a>>,
     },
     /// One that was read.
     Read(ReadConnection),
 }
 
+/// What a host proves at login.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Login<'a> {
+    /// To be shown without the passwords.
+    Names(&'a Authentication),
+    /// To be shown whole.
+    Secrets(Authentication<Secret>),
+}
+
+impl Login<'_> {
+    fn initiator(&self) -> (&str, Option<&str>) {
+        match self {
+            Self::Names(all) => (&all.initiator.name, None),
+            Self::Secrets(all) => whole(&all.initiator),
+        }
+    }
+
+    fn target(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Self::Names(all) => all.target.as_ref().map(|one| (one.name.as_str(), None)),
+            Self::Secrets(all) => all.target.as_ref().map(whole),
+        }
+    }
+}
+
+fn whole(credentials: &Credentials<Secret>) -> (&str, Option<&str>) {
+    (&credentials.name, Some(credentials.secret.reveal()))
+}
+
 /// A connection as a client reads it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ReadConnection {
     /// `iscsi`, `rbd` ...
@@ -162,6 +250,16 @@ pub struct ReadConnection {
     pub additional_properties: BTreeMap<String, Value>,
 }
 
+impl fmt::Debug for ReadConnection {
+    /// Without the values: some are passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.data.keys().chain(self.additional_properties.keys());
+        write!(f, "ReadConnection({} ", self.driver_volume_type)?;
+        f.debug_list().entries(keys).finish()?;
+        f.write_str(")")
+    }
+}
+
 impl Default for ConnectionInfo<'_> {
     fn default() -> Self {
         Self::Read(ReadConnection::default())
@@ -171,10 +269,13 @@ impl Default for ConnectionInfo<'_> {
 impl Serialize for ConnectionInfo<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::Ours { connection, mode } => {
+            Self::Ours { connection, mode, login } => {
                 let mut map = serializer.serialize_map(Some(2))?;
                 map.serialize_entry("driverVolumeType", connection.protocol())?;
-                map.serialize_entry("data", &ConnectionData { connection, mode: *mode })?;
+                map.serialize_entry(
+                    "data",
+                    &ConnectionData { connection, mode: *mode, login: login.as_ref() },
+                )?;
                 map.end()
             }
             Self::Read(read) => read.serialize(serializer),
@@ -191,6 +292,7 @@ impl<'de> Deserialize<'de> for ConnectionInfo<'_> {
 struct ConnectionData<'a> {
     connection: &'a Connection,
     mode: AttachMode,
+    login: Option<&'a Login<'a>>,
 }
 
 impl Serialize for ConnectionData<'_> {
@@ -201,16 +303,33 @@ impl Serialize for ConnectionData<'_> {
                 #[serde(rename_all = "camelCase")]
                 struct Iscsi<'a> {
                     access_mode: &'a str,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    auth_method: Option<&'a str>,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    auth_password: Option<&'a str>,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    auth_user_name: Option<&'a str>,
                     discard: bool,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    target_auth_password: Option<&'a str>,
+                    #[serde(skip_serializing_if = "Option::is_none")]
+                    target_auth_user_name: Option<&'a str>,
                     target_discovered: bool,
                     #[serde(rename = "targetIQN")]
                     target_iqn: Repeated<'a>,
                     target_lun: u32,
                     target_portal: &'a [String],
                 }
+                let initiator = self.login.map(Login::initiator);
+                let target = self.login.and_then(Login::target);
                 Iscsi {
                     access_mode: self.mode.as_str(),
+                    auth_method: self.login.map(|_| "chap"),
+                    auth_password: initiator.and_then(|(_, password)| password),
+                    auth_user_name: initiator.map(|(name, _)| name),
                     discard: self.mode == AttachMode::ReadWrite,
+                    target_auth_password: target.and_then(|(_, password)| password),
+                    target_auth_user_name: target.map(|(name, _)| name),
                     target_discovered: true,
                     target_iqn: Repeated { text: iqn, times: portals.len() },
                     target_lun: *lun,
@@ -236,12 +355,28 @@ impl Serialize for Repeated<'_> {
 
 #[cfg(feature = "openapi")]
 mod openapi {
+    use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
     use utoipa::openapi::{Object, RefOr, Schema};
     use utoipa::{PartialSchema, ToSchema};
 
+    /// What is fixed whatever the protocol; the rest of `data` is the protocol's.
     impl PartialSchema for super::ConnectionInfo<'_> {
         fn schema() -> RefOr<Schema> {
-            RefOr::T(Schema::Object(Object::new()))
+            let text = || ObjectBuilder::new().schema_type(Type::String);
+            let mut data = ObjectBuilder::new().schema_type(Type::Object).description(Some(
+                "What the protocol needs. Passwords are in the answer to the attach and to a GET of \
+                 the one attachment, never in a list.",
+            ));
+            for name in ["authMethod", "authUserName", "targetAuthUserName"] {
+                data = data.property(name, text());
+            }
+            for name in super::PASSWORDS {
+                let format = Some(SchemaFormat::KnownFormat(KnownFormat::Password));
+                data = data.property(name, text().format(format));
+            }
+            let whole = ObjectBuilder::new().schema_type(Type::Object);
+            let whole = whole.property("driverVolumeType", text()).property("data", data);
+            RefOr::T(Schema::Object(Object::from(whole)))
         }
     }
     impl ToSchema for super::ConnectionInfo<'_> {}

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-pub use attachment::{AttachmentView, ConnectionInfo};
+pub use attachment::{AttachmentView, ConnectionInfo, Login, conceal_all};
 pub use host::HostView;
 pub use place::{DockView, FitView, PoolView};
 pub use profile::ProfileView;

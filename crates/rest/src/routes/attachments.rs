@@ -3,6 +3,9 @@
 //! Attaching again what a host has already gives the attachment it has. An attachment can be
 //! deleted in any state, which the original refuses while it is `creating`; one that is gone is
 //! 404, however often it is deleted again. Whether a host is in or out is never taken from a body.
+//!
+//! Must stay true: passwords are in two answers only, to the attach and to a look at that one
+//! attachment. The original's clients read them there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,10 +71,10 @@ async fn create(
         let id = attached.attachment().id;
         attached = after(&app, &scope, id, limit).await.unwrap_or(attached);
     }
-    Ok(prefer.applied(answer::accepted(&view(&attached))))
+    Ok(prefer.applied(answer::accepted(&revealed(&app, &attached))))
 }
 
-/// The attachments.
+/// The attachments; their passwords are not in a list.
 #[utoipa::path(
     get, path = "/v1beta/{tenantId}/block/attachments", tag = "attachments",
     params(
@@ -103,7 +106,7 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
     Ok(answer::ok_bytes(page))
 }
 
-/// One attachment.
+/// One attachment, with the passwords that its host logs in with.
 #[utoipa::path(
     get, path = "/v1beta/{tenantId}/block/attachments/{id}", tag = "attachments",
     params(
@@ -127,7 +130,7 @@ async fn show(
         app.controller.wait_for_attachment(attached.attachment().id, limit).await;
         attached = app.controller.attachment(&scope.caller, scope.id())?;
     }
-    Ok(prefer.applied(answer::ok(&view(&attached))))
+    Ok(prefer.applied(answer::ok(&revealed(&app, &attached))))
 }
 
 /// Says where the host put the volume. What the target does is not a user's to write.
@@ -188,6 +191,11 @@ async fn delete(
         None => answer::accepted_empty(),
     };
     Ok(prefer.applied(response))
+}
+
+/// With its passwords: for the one who attached.
+fn revealed<'a>(app: &App, attached: &'a Attached) -> AttachmentView<'a> {
+    view(attached).revealing(app.controller.reveal(attached))
 }
 
 fn view(attached: &Attached) -> AttachmentView<'_> {

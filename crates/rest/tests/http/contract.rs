@@ -1,8 +1,10 @@
 //! What the original answered to the same requests (golden captures 1, 2 and 5), byte for byte
 //! but for ids and times. Where we differ on purpose, the test says so.
 
+use osds_keyring::chap::Chap;
+
 use crate::client::Answer;
-use crate::scene::{Scene, T, attach_body};
+use crate::scene::{Scene, Setup, T, attach_body};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -390,6 +392,57 @@ fn attachments_that_are_refused() {
         JSON,
         "some volumes are attached to host: a, please detach them first",
     );
+}
+
+/// Where the original's connector reads it, and nowhere else.
+#[test]
+fn a_password_is_in_its_own_attachment_only() {
+    let scene = Scene::of(Setup { chap: Chap::Mutual, ..Setup::default() });
+    let (a, b, volume) = (scene.host("a"), scene.host("b"), scene.volume(true));
+    let first = scene.attach(&volume, &a, "rw").expect(202);
+    let path = scene.attachment_path(&first.id());
+    let data = first.json()["connectionInfo"]["data"].clone();
+    assert_eq!(data["authMethod"], "chap");
+    let secrets = ["authPassword", "targetAuthPassword"].map(|key| {
+        let secret = data[key].as_str().unwrap().to_owned();
+        assert_eq!(secret.len(), 16, "{data}");
+        secret
+    });
+    assert_ne!(secrets[0], secrets[1]);
+    // The same for whoever asks again, by either way.
+    assert_eq!(scene.attach(&volume, &a, "rw").json()["connectionInfo"]["data"], data);
+    assert_eq!(scene.get(&path).json()["connectionInfo"]["data"], data);
+    let other = scene.attach(&volume, &b, "rw").expect(202);
+    let other = &other.json()["connectionInfo"]["data"];
+    for key in ["authUserName", "authPassword", "targetAuthPassword"] {
+        assert_ne!(data[key], other[key], "{key}");
+    }
+    // No list, edit or other noun says it; that CHAP is asked for is no secret.
+    let list = scene.get(&format!("{T}/block/attachments"));
+    assert_eq!(list.json()[0]["connectionInfo"]["data"]["authUserName"], data["authUserName"]);
+    let edited = scene.put(&path, r#"{"mountpoint":"/dev/sdb"}"#).expect(200);
+    let volume = scene.get(&format!("{T}/block/volumes/{volume}"));
+    let stranger = path.replace("e93b4c0934da416eb9c8d120c5d04d96", "stranger");
+    let refused = scene.get(&stranger).expect(404);
+    for answer in [&list, &edited, &volume, &refused] {
+        let body = &answer.body;
+        assert!(!secrets.iter().any(|secret| body.contains(secret.as_str())), "{body}");
+    }
+    // The next attachment of the same host has others.
+    scene.delete_wait(&path);
+    let again = scene.attach(&volume.id(), &a, "rw").json();
+    for key in ["authUserName", "authPassword", "targetAuthPassword"] {
+        assert_ne!(data[key], again["connectionInfo"]["data"][key], "{key}");
+    }
+}
+
+#[test]
+fn chap_can_be_off() {
+    let scene = Scene::of(Setup { chap: Chap::Off, ..Setup::default() });
+    let (a, volume) = (scene.host("a"), scene.volume(true));
+    let shown = scene.attach(&volume, &a, "rw").expect(202).json();
+    assert!(shown["connectionInfo"]["data"]["targetIQN"].is_array());
+    assert!(shown["connectionInfo"]["data"]["authMethod"].is_null(), "{shown}");
 }
 
 #[test]

@@ -9,6 +9,8 @@ use axum::Router;
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_drivers::fake::{FakeStorage, FakeTarget};
+use osds_keyring::Keyring;
+use osds_keyring::chap::Chap;
 use osds_model::pool::PoolSpec;
 use osds_model::{Capacity, DockId};
 use osds_rest::{Authority, Limits, Tls};
@@ -74,6 +76,7 @@ pub struct Setup {
     pub far_pools: Vec<PoolSpec>,
     pub target: FakeTarget,
     pub limits: Limits,
+    pub chap: Chap,
     pub sweep_every: Duration,
     pub authority: Authority,
     pub tls: Option<Tls>,
@@ -89,6 +92,7 @@ impl Default for Setup {
             far_pools: vec![],
             target: FakeTarget::default(),
             limits: Limits::default(),
+            chap: Chap::default(),
             sweep_every: Duration::from_secs(30),
             authority: Authority::noauth(),
             tls: None,
@@ -97,7 +101,13 @@ impl Default for Setup {
     }
 }
 
-fn dock(id: DockId, storage: &FakeStorage, target: &FakeTarget, ledger: &Path) -> Arc<Dock> {
+fn dock(
+    id: DockId,
+    storage: &FakeStorage,
+    target: &FakeTarget,
+    ledger: &Path,
+    keys: &Arc<Keyring>,
+) -> Arc<Dock> {
     let identity = Identity {
         id,
         name: "dock".to_owned(),
@@ -106,7 +116,8 @@ fn dock(id: DockId, storage: &FakeStorage, target: &FakeTarget, ledger: &Path) -
         node: "here".to_owned(),
     };
     let ledger = Ledger::open(ledger.join(id.to_string())).unwrap();
-    Arc::new(Dock::new(identity, Arc::new(storage.clone()), Arc::new(target.clone()), ledger))
+    let (storage, target) = (Arc::new(storage.clone()), Arc::new(target.clone()));
+    Arc::new(Dock::new(identity, storage, target, ledger, Arc::clone(keys)))
 }
 
 fn storage(pools: &[PoolSpec]) -> FakeStorage {
@@ -131,9 +142,11 @@ impl Scene {
         let ledger = ledger.unwrap();
         let (near, far) = (storage(&setup.pools), storage(&setup.far_pools));
         let (target, far_target) = (setup.target, FakeTarget::default());
-        let mut docks: Docks = [(DOCK, dock(DOCK, &near, &target, ledger.path()) as _)].into();
+        let keys = Arc::new(Keyring::in_memory().unwrap());
+        let mut docks: Docks =
+            [(DOCK, dock(DOCK, &near, &target, ledger.path(), &keys) as _)].into();
         if !setup.far_pools.is_empty() {
-            docks.insert(FAR_DOCK, dock(FAR_DOCK, &far, &far_target, ledger.path()) as _);
+            docks.insert(FAR_DOCK, dock(FAR_DOCK, &far, &far_target, ledger.path(), &keys) as _);
         }
         let store = Arc::new(MemoryStore::new());
         let settings = Settings {
@@ -148,7 +161,8 @@ impl Scene {
             .build()
             .unwrap();
         let controller =
-            Controller::new(Arc::clone(&store) as _, docks, Arc::new(SystemClock), settings);
+            Controller::new(Arc::clone(&store) as _, docks, Arc::new(SystemClock), settings)
+                .with_chap(setup.chap, keys);
         let (stop, stopped) = oneshot::channel();
         let listener = runtime.block_on(async {
             controller.start().await.unwrap();

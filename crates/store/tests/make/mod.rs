@@ -55,6 +55,7 @@ pub fn attachment(id: u128, tenant: &str) -> Attachment {
         phase: Phase::Attaching,
         fault: None,
         initiators: Vec::new(),
+        authentication: None,
         connection: None,
         about: AttachmentFacts { tenant: TenantId::from(tenant), ..AttachmentFacts::default() },
     }

@@ -25,13 +25,13 @@ async fn exported() -> EmbeddedTarget {
     driver
 }
 
-fn grant_to(mode: AttachMode, names: &[&str]) -> Grant {
+fn grant_to(mode: AttachMode, names: &[&str]) -> Grant<Secret> {
     let initiator =
         |name: &&str| Initiator { port_name: (*name).to_owned(), protocol: Protocol::Iscsi };
-    Grant { mode, initiators: names.iter().map(initiator).collect() }
+    Grant { mode, initiators: names.iter().map(initiator).collect(), authentication: None }
 }
 
-async fn grant_of(driver: &EmbeddedTarget, host: HostId) -> Option<Grant> {
+async fn grant_of(driver: &EmbeddedTarget, host: HostId) -> Option<Grant<()>> {
     let mut facts = driver.export_of(V).await.unwrap().unwrap();
     assert_eq!(driver.exports().await.unwrap()[&V], facts);
     facts.hosts.remove(&host).map(|facts| facts.grant)
@@ -42,23 +42,55 @@ async fn a_name_taken_away_or_changed_behind_our_back_is_seen_and_put_right() {
     let driver = exported().await;
     let both = grant_to(AttachMode::ReadWrite, &["iqn.x:A1", "iqn.x:a2"]);
     driver.grant(V, A, &both).await.unwrap();
-    assert_eq!(grant_of(&driver, A).await, Some(both.clone()));
+    assert_eq!(grant_of(&driver, A).await, Some(both.names()));
     let (target, iqn) = (&driver.inner.target, driver.inner.iqn(V));
 
     target.revoke(&iqn, "iqn.x:a1").unwrap();
     let half = grant_to(AttachMode::ReadWrite, &["iqn.x:a2"]);
-    assert_eq!(grant_of(&driver, A).await, Some(half));
+    assert_eq!(grant_of(&driver, A).await, Some(half.names()));
 
     target.grant(&iqn, "iqn.x:a1", Access::ReadOnly, None).unwrap();
     target.revoke(&iqn, "iqn.x:a2").unwrap();
     // Let in, though by no name as it was granted: somebody has to put it out first.
     let none = grant_to(AttachMode::ReadWrite, &[]);
-    assert_eq!(grant_of(&driver, A).await, Some(none));
+    assert_eq!(grant_of(&driver, A).await, Some(none.names()));
 
     driver.revoke(V, A).await.unwrap();
     assert_eq!(grant_of(&driver, A).await, None);
     driver.grant(V, A, &both).await.unwrap();
-    assert_eq!(grant_of(&driver, A).await, Some(both));
+    assert_eq!(grant_of(&driver, A).await, Some(both.names()));
+}
+
+#[tokio::test]
+async fn a_proof_that_is_no_longer_asked_for_is_seen_and_put_right() {
+    let driver = exported().await;
+    let secret = |text: &str| Secret::new(text.to_owned());
+    let proving = |text: &str| {
+        let initiator = osds_model::Credentials { name: "a".to_owned(), secret: secret(text) };
+        let authentication = Some(osds_model::Authentication { initiator, target: None });
+        Grant { authentication, ..grant_to(AttachMode::ReadWrite, &["iqn.x:a"]) }
+    };
+    let grant = proving("a secret of ours");
+    driver.grant(V, A, &grant).await.unwrap();
+    assert_eq!(grant_of(&driver, A).await, Some(grant.names()));
+    let (target, iqn) = (&driver.inner.target, driver.inner.iqn(V));
+    let other = Admitted::by(&proving("a secret of theirs")).unwrap().proof;
+    for changed in [None, other] {
+        target.revoke(&iqn, "iqn.x:a").unwrap();
+        target.grant(&iqn, "iqn.x:a", Access::ReadWrite, changed).unwrap();
+        // By no name as it was granted: it is put out before anything else.
+        let seen = grant_of(&driver, A).await.unwrap();
+        assert_eq!(seen.initiators, []);
+        driver.revoke(V, A).await.unwrap();
+        driver.grant(V, A, &grant).await.unwrap();
+        assert_eq!(grant_of(&driver, A).await, Some(grant.names()));
+    }
+    // A secret that CHAP forbids is refused before anything is done.
+    driver.revoke(V, A).await.unwrap();
+    let error = driver.grant(V, A, &proving("short")).await.unwrap_err();
+    assert_eq!(error.kind, FaultKind::Broken);
+    assert!(!error.chain().contains("short"), "{}", error.chain());
+    assert_eq!(grant_of(&driver, A).await, None);
 }
 
 #[tokio::test]
@@ -73,7 +105,7 @@ async fn a_name_spelt_otherwise_is_the_same_name() {
         driver.revoke(V, B).await.unwrap();
         assert_eq!(
             (grant_of(&driver, A).await, grant_of(&driver, B).await),
-            (Some(a.clone()), None)
+            (Some(a.names()), None)
         );
     }
 }
@@ -91,7 +123,7 @@ async fn what_is_not_a_name_lets_nobody_in_and_leaves_nothing_behind() {
     // The record was mended: the next grant is another one and goes well.
     let good = grant_to(AttachMode::ReadOnly, &["iqn.x:good"]);
     driver.grant(V, A, &good).await.unwrap();
-    assert_eq!(grant_of(&driver, A).await, Some(good));
+    assert_eq!(grant_of(&driver, A).await, Some(good.names()));
 }
 
 #[test]

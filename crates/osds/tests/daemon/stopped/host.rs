@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use osds_iscsi::pdu::frame::append;
 use osds_iscsi::pdu::{Digests, Request, Response, request};
-use osds_testkit::initiator::{Error, Io, Options, Session};
+use osds_testkit::initiator::{Chap, Error, Io, Options, Session};
 
 use super::evidence::{BLOCK, Writer, stamped};
 use super::{BLOCKS, INITIATOR};
@@ -83,12 +83,16 @@ pub fn play(control: &str) {
     let mut host = Host { orders, said, round: 0, command: 0 };
     while let Some(order) = host.hear() {
         let words: Vec<&str> = order.split(' ').collect();
-        let [round, point, portal, target] = words[..] else { panic!("an order: {order}") };
+        let [round, point, portal, target, name, password] = words[..] else {
+            panic!("an order: {order}")
+        };
         host.round = round.parse().expect("a round");
         let point = POINTS[point.parse::<usize>().expect("a point")];
         let portal: SocketAddr = portal.parse().expect("a portal");
-        let (answered, end) = host.work(point, portal, target);
-        let again = [(); 2].map(|()| outcome(Session::login(portal, INITIATOR, target)));
+        let options = Options { chap: Some(Chap::new(name, password)), ..Options::default() };
+        let (answered, end) = host.work(point, portal, target, &options);
+        let log_in = || Session::login_with(portal, INITIATOR, target, &options);
+        let again = [(); 2].map(|()| outcome(log_in()));
         host.say(&format!("out {answered} {end}, then {} and {}", again[0], again[1]));
     }
 }
@@ -113,10 +117,16 @@ impl Host {
     }
 
     /// Writes until the session is dead. How many writes were answered, and how it ended.
-    fn work(&mut self, point: Point, portal: SocketAddr, target: &str) -> (u64, String) {
+    fn work(
+        &mut self,
+        point: Point,
+        portal: SocketAddr,
+        target: &str,
+        options: &Options,
+    ) -> (u64, String) {
         let solicited = point.is_solicited();
         let options =
-            Options { initial_r2t: solicited, immediate_data: !solicited, ..Options::default() };
+            Options { initial_r2t: solicited, immediate_data: !solicited, ..options.clone() };
         let mut session = Session::login_with(portal, INITIATOR, target, &options)
             .expect("a host that is let in");
         let mut answered = 0;
