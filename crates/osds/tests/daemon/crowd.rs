@@ -175,7 +175,7 @@ fn raise_the_limit_of_files() {
 #[test]
 fn crowds_floods_and_half_sentences_cost_the_others_little() {
     raise_the_limit_of_files();
-    let scene = Scene::quick();
+    let scene = Scene::quick_with("[iscsi]\nchap = \"off\"\n");
     let hosts = [scene.host("host", &[HOST]), scene.host("neighbour", &[NEIGHBOUR])];
     let volume = scene.volume("shared", true);
     let [attachment, other] = hosts.map(|host| scene.attach(&volume, &host, "rw"));
