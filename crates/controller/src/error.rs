@@ -32,6 +32,9 @@ pub enum Error {
         /// The name of the host it is about, where one is known.
         host: Option<String>,
     },
+    /// The dock did not answer.
+    #[error(transparent)]
+    Dock(#[from] osds_dock_api::DockError),
     /// The records could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

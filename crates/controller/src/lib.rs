@@ -9,6 +9,7 @@
 
 mod attachments;
 mod bootstrap;
+mod census;
 mod clock;
 mod error;
 mod hosts;
@@ -29,11 +30,12 @@ use osds_model::{DockId, TenantId, UserId, VolumeId};
 use osds_store::Store;
 
 pub use attachments::{Attached, AttachmentUpdate, AttachmentsOf, HostRef, NewAttachment};
+pub use census::{AttachmentFigures, Census, DockFigures, PoolFigures};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
 pub use hosts::{HostUpdate, NewHost};
 pub use profiles::{NewProfile, ProfileUpdate};
-pub use reconcile::{Reconciler, Settings};
+pub use reconcile::{Figures, Reconciler, Settings};
 pub use status::{attachment_status, volume_status};
 pub use volumes::{NewVolume, VolumeUpdate};
 

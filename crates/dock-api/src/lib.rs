@@ -1,8 +1,8 @@
-//! The contract between the controller and a dock: three questions, each safe to ask again.
+//! The contract between the controller and a dock: four questions, each safe to ask again.
 //!
 //! `describe` says what there is to choose from, `enforce` makes one volume's wish true and says
 //! how far that got, `inventory` says what the dock holds, so that drift is found without sending
-//! every wish again. In one process the dock itself implements the trait; a gRPC client can do so
+//! every wish again, and `usage` says what hosts did. In one process the dock itself implements the trait; a gRPC client can do so
 //! later without the controller noticing.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use osds_model::host::Protocol;
 use osds_model::pool::PoolSpec;
+use osds_model::usage::{TargetUsage, VolumeUsage};
 use osds_model::{Applied, DockId, Fault, FaultKind, Generation, PoolId, VolumeId, VolumeWish};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,20 @@ pub trait DockApi: Send + Sync + 'static {
     /// # Errors
     /// [`DockError::Failed`] when it cannot say.
     async fn inventory(&self) -> Result<Inventory, DockError>;
+
+    /// What hosts have done with its volumes. Cheap, and answered whatever else it is doing.
+    ///
+    /// # Errors
+    /// [`DockError::Failed`] when it cannot say.
+    async fn usage(&self) -> Result<TargetUsage, DockError>;
+
+    /// The same for one volume; `None` when it exports no such volume.
+    ///
+    /// # Errors
+    /// [`DockError::Failed`] when it cannot say.
+    async fn usage_of(&self, volume: VolumeId) -> Result<Option<VolumeUsage>, DockError> {
+        Ok(self.usage().await?.volumes.remove(&volume))
+    }
 }
 
 /// Who a dock is.

@@ -24,6 +24,7 @@ use osds_dock_api::{
 };
 use osds_drivers::{DriverError, StorageDriver, TargetDriver};
 use osds_keyring::Keyring;
+use osds_model::usage::{TargetUsage, VolumeUsage};
 use osds_model::{Applied, DockId, FaultKind, PoolId, VolumeId, VolumeWish};
 use uuid::Uuid;
 
@@ -139,5 +140,15 @@ impl DockApi for Dock {
 
     async fn inventory(&self) -> Result<Inventory, DockError> {
         self.take_inventory().await
+    }
+
+    // Straight to the target: neither the ledger nor anybody's turn with a volume is waited for.
+    async fn usage(&self) -> Result<TargetUsage, DockError> {
+        self.target.usage().await.map_err(|error| DockError::Failed(error.to_fault()))
+    }
+
+    async fn usage_of(&self, volume: VolumeId) -> Result<Option<VolumeUsage>, DockError> {
+        let usage = self.target.usage_of(volume).await;
+        usage.map_err(|error| DockError::Failed(error.to_fault()))
     }
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
+use osds_model::usage::{TargetUsage, VolumeUsage};
 use osds_model::{Capacity, Connection, Grant, HostId, Secret, VolumeId};
 
 use crate::{BlockSource, BlocksId, DriverError};
@@ -77,6 +78,21 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// The target cannot be asked.
     async fn export_of(&self, volume: VolumeId) -> Result<Option<ExportFacts>, DriverError> {
         Ok(self.exports().await?.remove(&volume))
+    }
+
+    /// What hosts have done with what is exported, since each was let in. Cheap enough to be asked
+    /// every second, and never in the way of a command.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    async fn usage(&self) -> Result<TargetUsage, DriverError>;
+
+    /// The same for one volume; `None` when it is not exported.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    async fn usage_of(&self, volume: VolumeId) -> Result<Option<VolumeUsage>, DriverError> {
+        Ok(self.usage().await?.volumes.remove(&volume))
     }
 }
 

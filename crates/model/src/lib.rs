@@ -17,6 +17,7 @@ pub mod profile;
 pub mod secret;
 pub mod snapshot;
 pub mod time;
+pub mod usage;
 pub mod validate;
 pub mod volume;
 pub mod wish;

@@ -120,6 +120,11 @@ fn of_controller(error: &Error) -> Response {
         Error::NotFound(words) => said(NOT_FOUND, JSON, words),
         Error::Invalid(words) => said(BAD_REQUEST, JSON, words),
         Error::Refused { .. } => said(BAD_REQUEST, JSON, &error.to_string()),
+        // What a dock says may name its devices.
+        Error::Dock(dock) => {
+            error!(error = %dock, "a dock gave no answer");
+            later("the dock does not answer at the moment; try again")
+        }
         // Messages of the store name files: they are for the log, not for users.
         Error::Store(store) if store.retryable() => {
             error!(error = chain(store), "the records could not be used");

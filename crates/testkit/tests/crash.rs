@@ -158,6 +158,9 @@ impl TargetDriver for CutTarget {
     ) -> Result<std::collections::BTreeMap<VolumeId, ExportFacts>, DriverError> {
         self.0.exports().await
     }
+    async fn usage(&self) -> Result<osds_model::usage::TargetUsage, DriverError> {
+        self.0.usage().await
+    }
 }
 
 fn cut_wrap(cut: &Arc<Cut>) -> Wrap {

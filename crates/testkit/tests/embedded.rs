@@ -16,6 +16,7 @@ use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget, IQN_PREFI
 use osds_drivers::{BlockSource, DriverError, ExportFacts, TargetCapabilities, TargetDriver};
 use osds_iscsi::Limits;
 use osds_model::host::Protocol;
+use osds_model::usage::TargetUsage;
 use osds_model::{
     AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, Secret, VolumeId,
 };
@@ -229,6 +230,10 @@ impl TargetDriver for LyingTarget {
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
         self.honest.exports().await
     }
+
+    async fn usage(&self) -> Result<TargetUsage, DriverError> {
+        self.honest.usage().await
+    }
 }
 
 mod conformance {
@@ -257,6 +262,7 @@ mod conformance {
         exports_are_read_back,
         a_grant_with_credentials_lets_in_who_proves_them,
         other_credentials_are_another_grant,
+        what_hosts_do_is_counted_by_host,
     );
 }
 

@@ -10,6 +10,7 @@
 
 mod backoff;
 mod discovery;
+mod figures;
 mod sweep;
 mod volume;
 
@@ -31,6 +32,8 @@ use tracing::{Instrument, info_span, warn};
 
 use crate::{Clock, Docks};
 use backoff::Backoff;
+
+pub use figures::Figures;
 
 /// How long a start waits for docks to say who they are; those that do not are learnt later.
 const INTRODUCTION: Duration = Duration::from_secs(10);
@@ -59,6 +62,12 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    fn workers(&self) -> usize {
+        self.workers.clamp(1, Semaphore::MAX_PERMITS)
+    }
+}
+
 /// The loop. Cheap to clone.
 #[derive(Clone)]
 pub struct Reconciler {
@@ -76,6 +85,7 @@ pub(crate) struct Inner {
     pub(crate) unaccounted: Mutex<BTreeMap<DockId, BTreeSet<String>>>,
     /// Volumes that a task is looking after.
     tended: Mutex<HashMap<VolumeId, Arc<Tended>>>,
+    tally: figures::Tally,
     /// How many more volumes each dock may be given to work on.
     rooms: HashMap<DockId, Semaphore>,
     tasks: TaskTracker,
@@ -104,7 +114,7 @@ impl Reconciler {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        let workers = settings.workers.clamp(1, Semaphore::MAX_PERMITS);
+        let workers = settings.workers();
         let rooms = docks.keys().map(|id| (*id, Semaphore::new(workers))).collect();
         Self {
             inner: Arc::new(Inner {
@@ -115,6 +125,7 @@ impl Reconciler {
                 protocols: Mutex::default(),
                 unaccounted: Mutex::default(),
                 tended: Mutex::default(),
+                tally: figures::Tally::default(),
                 rooms,
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
@@ -214,6 +225,14 @@ impl Reconciler {
 
     pub(crate) fn protocol_of(&self, dock: DockId) -> Option<Protocol> {
         self.inner.protocols.lock().unwrap_or_else(PoisonError::into_inner).get(&dock).copied()
+    }
+
+    pub(crate) fn dock(&self, id: DockId) -> Option<Arc<dyn DockApi>> {
+        self.inner.dock(id)
+    }
+
+    pub(crate) fn docks(&self) -> impl Iterator<Item = (DockId, Arc<dyn DockApi>)> {
+        self.inner.docks.iter().map(|(id, dock)| (*id, Arc::clone(dock)))
     }
 
     pub(crate) fn unaccounted(&self, dock: DockId) -> Vec<String> {

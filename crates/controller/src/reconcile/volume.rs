@@ -12,8 +12,10 @@ use osds_lifecycle::confirm::blame;
 use osds_lifecycle::{Confirmed, confirm, status, volume};
 use osds_model::{Applied, Fault, FaultKind, Generation, Pool, Volume, VolumeId, VolumeState};
 use osds_store::{DecideError, StoreError, Txn, decide};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use super::figures::Outcome;
 use super::{Inner, Look};
 use crate::Error;
 use crate::volumes::{with_allocated, with_state};
@@ -37,6 +39,7 @@ impl Inner {
             let wish = volume::wish(volume.id, volume.pool, &volume.state);
             let pool = view.get::<Pool>(volume.pool);
             let dock = pool.and_then(|pool| self.dock(pool.dock));
+            let sent = Instant::now();
             let answer = match dock {
                 Some(dock) => match dock.enforce(&wish).await {
                     Ok(applied) => Answer::Applied(applied),
@@ -53,7 +56,15 @@ impl Inner {
                     Answer::Nothing(Fault::new(FaultKind::Temporary, message))
                 }
             };
-            match self.fold(id, wish.generation, &answer).await {
+            let folded = self.fold(id, wish.generation, &answer).await;
+            let outcome = match &folded {
+                Ok(Folded::Settled) => Outcome::Settled,
+                Ok(Folded::Failing) => Outcome::Failing,
+                Ok(Folded::Outdated) => Outcome::Outdated,
+                Err(_) => Outcome::Unrecorded,
+            };
+            self.tally.count(outcome, sent.elapsed());
+            match folded {
                 Ok(Folded::Settled) => return Look::Settled,
                 Ok(Folded::Failing) => return Look::Again,
                 // The wish was edited while it was worked on.

@@ -14,6 +14,7 @@ use osds_dock_api::{
 };
 use osds_model::host::Protocol;
 use osds_model::pool::{PoolExtras, PoolSpec};
+use osds_model::usage::TargetUsage;
 use osds_model::{
     Applied, Capacity, Connection, DockId, HostOutcome, PoolId, Presence, TenantId, UserId, Volume,
     VolumeId, VolumeOutcome, VolumeWish,
@@ -125,6 +126,11 @@ impl DockApi for Puppet {
     async fn inventory(&self) -> Result<Inventory, DockError> {
         self.speak().await;
         Ok(Inventory::default())
+    }
+
+    async fn usage(&self) -> Result<TargetUsage, DockError> {
+        self.speak().await;
+        Ok(TargetUsage::default())
     }
 }
 

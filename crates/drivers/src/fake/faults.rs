@@ -41,6 +41,8 @@ pub enum Op {
     Resized,
     /// `TargetDriver::exports` and `export_of`.
     Exports,
+    /// `TargetDriver::usage`.
+    Usage,
 }
 
 /// On which side of its effect a call is touched.

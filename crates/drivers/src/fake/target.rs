@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
+use osds_model::usage::{TargetUsage, Usage, VolumeUsage};
 use osds_model::{
     AttachMode, Authentication, Capacity, Connection, FaultKind, Grant, HostId, Secret, VolumeId,
 };
@@ -34,6 +35,8 @@ struct FakeExport {
     blocks: BlocksId,
     size: Capacity,
     hosts: BTreeMap<HostId, Grant<Secret>>,
+    /// What each host did; its latencies are all the same.
+    usage: Mutex<BTreeMap<HostId, Usage>>,
 }
 
 /// Why a command did not reach the blocks.
@@ -98,9 +101,18 @@ impl FakeTarget {
         let exports = self.exports();
         let (export, mode) = admit(&exports, host, volume, offset, bytes.len())?;
         if mode != AttachMode::ReadWrite {
+            export.count(host, |usage| usage.errors.write_protected += 1);
             return Err(Denied::WriteProtected);
         }
-        export.file.write_all_at(bytes, offset).map_err(|_| Denied::Medium)
+        let done = export.file.write_all_at(bytes, offset).map_err(|_| Denied::Medium);
+        export.count(host, |usage| match done {
+            Ok(()) => {
+                usage.writes.beyond += 1;
+                usage.written_bytes += bytes.len() as u64;
+            }
+            Err(_) => usage.errors.medium += 1,
+        });
+        done
     }
 
     /// Reads as a host would.
@@ -116,7 +128,15 @@ impl FakeTarget {
     ) -> Result<(), Denied> {
         let exports = self.exports();
         let (export, _) = admit(&exports, host, volume, offset, bytes.len())?;
-        export.file.read_exact_at(bytes, offset).map_err(|_| Denied::Medium)
+        let done = export.file.read_exact_at(bytes, offset).map_err(|_| Denied::Medium);
+        export.count(host, |usage| match done {
+            Ok(()) => {
+                usage.reads.beyond += 1;
+                usage.read_bytes += bytes.len() as u64;
+            }
+            Err(_) => usage.errors.medium += 1,
+        });
+        done
     }
 
     /// Forgets everything, as a target process does that was killed.
@@ -146,6 +166,17 @@ impl FakeTarget {
 }
 
 impl FakeExport {
+    fn count(&self, host: HostId, count: impl FnOnce(&mut Usage)) {
+        let mut usage = self.usage.lock().expect("nobody panics while counting");
+        count(usage.entry(host).or_default());
+    }
+
+    fn used(&self) -> VolumeUsage {
+        let usage = self.usage.lock().expect("nobody panics while counting");
+        let of = |host: &HostId| (*host, usage.get(host).cloned().unwrap_or_default());
+        VolumeUsage { hosts: self.hosts.keys().map(of).collect(), ..VolumeUsage::default() }
+    }
+
     fn facts(&self, volume: VolumeId) -> ExportFacts {
         let host = |(host, grant): (&HostId, &Grant<Secret>)| {
             let grant = grant.names();
@@ -198,7 +229,10 @@ impl TargetDriver for FakeTarget {
             let mut exports = self.exports();
             let (blocks, size) = (source.id()?, source.size);
             let hosts = exports.remove(&volume).map(|old| old.hosts).unwrap_or_default();
-            exports.insert(volume, FakeExport { file: source.file, blocks, size, hosts });
+            exports.insert(
+                volume,
+                FakeExport { file: source.file, blocks, size, hosts, usage: Mutex::default() },
+            );
             Ok(())
         };
         self.faults.call(Op::Export, export).await
@@ -243,6 +277,7 @@ impl TargetDriver for FakeTarget {
         let put_out = || {
             if let Some(export) = self.exports().get_mut(&volume) {
                 export.hosts.remove(&host);
+                export.count(host, |usage| *usage = Usage::default());
             }
             Ok(())
         };
@@ -276,5 +311,13 @@ impl TargetDriver for FakeTarget {
     async fn export_of(&self, volume: VolumeId) -> Result<Option<ExportFacts>, DriverError> {
         let read_back = || Ok(self.exports().get(&volume).map(|export| export.facts(volume)));
         self.faults.call(Op::Exports, read_back).await
+    }
+
+    async fn usage(&self) -> Result<TargetUsage, DriverError> {
+        let read = || {
+            let volumes = self.exports().iter().map(|(id, export)| (*id, export.used())).collect();
+            Ok(TargetUsage { volumes, ..TargetUsage::default() })
+        };
+        self.faults.call(Op::Usage, read).await
     }
 }

@@ -20,6 +20,7 @@ use osds_iscsi::{
     Target, TargetError,
 };
 use osds_model::host::Protocol;
+use osds_model::usage::{TargetUsage, VolumeUsage};
 use osds_model::{
     AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Secret, Volume, VolumeId,
 };
@@ -361,6 +362,14 @@ impl TargetDriver for EmbeddedTarget {
         let seen = self.inner.target.export_of(&self.inner.iqn(volume));
         Ok(seen.map(|seen| self.inner.facts(volume, export, &seen)))
     }
+
+    async fn usage(&self) -> Result<TargetUsage, DriverError> {
+        Ok(self.inner.usage())
+    }
+
+    async fn usage_of(&self, volume: VolumeId) -> Result<Option<VolumeUsage>, DriverError> {
+        Ok(self.inner.usage_of(volume))
+    }
 }
 
 /// What hosts see of the volume.
@@ -417,6 +426,8 @@ async fn blocking<T: Send + 'static>(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
+
+mod usage;
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use osds_drivers::storage::file::FileStorage;
 use osds_drivers::{
     BlockSource, DriverError, ExportFacts, StorageDriver, TargetCapabilities, TargetDriver,
 };
+use osds_model::usage::TargetUsage;
 use osds_model::{
     AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, Secret, VolumeId,
 };
@@ -259,5 +260,9 @@ impl TargetDriver for LyingTarget {
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
         self.honest.exports().await
+    }
+
+    async fn usage(&self) -> Result<TargetUsage, DriverError> {
+        self.honest.usage().await
     }
 }

@@ -368,3 +368,33 @@ pub async fn other_credentials_are_another_grant(bench: &dyn Bench) {
     bench.carry(&a, Some(proof("later")));
     assert_eq!(get(bench, A, &way, 0).await, Ok(b'a'));
 }
+
+pub async fn what_hosts_do_is_counted_by_host(bench: &dyn Bench) {
+    let (driver, _behind) = exported(bench).await;
+    let mode = if driver.capabilities().read_only_per_host { ReadOnly } else { ReadWrite };
+    let way = let_in(&*driver, A, ReadWrite).await;
+    let way_b = let_in(&*driver, B, mode).await;
+    for block in 0..3 {
+        put(bench, A, &way, block, b'a').await.unwrap();
+    }
+    assert_eq!(get(bench, B, &way_b, 1).await, Ok(b'a'));
+    let refused = u64::from(put(bench, B, &way_b, 1, b'b').await.is_err());
+    let usage = driver.usage_of(V).await.unwrap().unwrap();
+    assert_eq!(usage.hosts.keys().copied().collect::<Vec<_>>(), [A, B]);
+    let (a, b) = (&usage.hosts[&A], &usage.hosts[&B]);
+    assert_eq!((a.writes.count(), a.written_bytes, a.reads.count()), (3, 3 * 512, 0));
+    assert_eq!((b.writes.count(), b.reads.count(), b.read_bytes), (1 - refused, 1, 512));
+    assert_eq!((a.errors.write_protected, b.errors.write_protected), (0, refused));
+    let all = driver.usage().await.unwrap();
+    assert_eq!(all.volumes.keys().copied().collect::<Vec<_>>(), [V]);
+    // What the others did stays; who is let in again starts again.
+    driver.revoke(V, A).await.unwrap();
+    let usage = driver.usage_of(V).await.unwrap().unwrap();
+    assert_eq!(usage.hosts.keys().copied().collect::<Vec<_>>(), [B]);
+    assert_eq!(usage.hosts[&B].reads.count(), 1);
+    let_in(&*driver, A, ReadWrite).await;
+    let usage = driver.usage_of(V).await.unwrap().unwrap();
+    assert_eq!((usage.hosts[&A].writes.count(), usage.hosts[&A].written_bytes), (0, 0));
+    driver.unexport(V).await.unwrap();
+    assert_eq!(driver.usage_of(V).await.unwrap(), None);
+}
