@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use osds_rest_api::{
-    AttachmentView, DockView, FitView, HostView, PoolView, ProfileView, VersionView, VolumeView,
-    json,
+    AttachmentStatsView, AttachmentView, DockView, FitView, HostView, LatencyView, PoolView,
+    ProfileView, VersionView, VolumeView, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -150,6 +150,41 @@ impl Properties for AttachmentView<'_> {
         let ours = [("Sharing", &*self.sharing), ("StatusReason", &*self.status_reason)];
         with_ours(properties, &ours)
     }
+}
+
+impl Properties for AttachmentStatsView<'_> {
+    fn properties(&self) -> Vec<Property> {
+        let errors = |kind: &str| self.errors.get(kind).copied().unwrap_or_default();
+        let (refused, conflicts) = (errors("write_protected"), errors("reservation_conflict"));
+        // News that a session was told is no error.
+        let all: u64 = self.errors.values().sum();
+        let others = all.saturating_sub(refused + conflicts + errors("unit_attention"));
+        vec![
+            ("AttachmentId", self.attachment_id.to_string()),
+            ("VolumeId", self.volume_id.to_string()),
+            ("HostId", self.host_id.to_string()),
+            ("Mode", self.attach_mode.to_string()),
+            ("Sessions", self.sessions.to_string()),
+            ("Reads", self.reads.to_string()),
+            ("ReadBytes", self.read_bytes.to_string()),
+            ("ReadP50/P99", quantiles(self.read_latency)),
+            ("Writes", self.writes.to_string()),
+            ("WrittenBytes", self.written_bytes.to_string()),
+            ("WriteP50/P99", quantiles(self.write_latency)),
+            ("Refused", refused.to_string()),
+            ("Conflicts", conflicts.to_string()),
+            ("Errors", others.to_string()),
+        ]
+    }
+}
+
+/// Both in milliseconds, as people read them.
+fn quantiles(latency: LatencyView) -> String {
+    let (Some(p50), Some(p99)) = (latency.p50_micros, latency.p99_micros) else {
+        return String::new();
+    };
+    let ms = |micros: u64| format!("{}.{:02}", micros / 1000, micros % 1000 / 10);
+    format!("{}/{} ms", ms(p50), ms(p99))
 }
 
 impl Properties for HostView<'_> {

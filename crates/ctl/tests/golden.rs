@@ -308,6 +308,12 @@ fn attachments() {
     let attach = |rest: &[&'static str]| [&place, rest].concat();
     let read_only =
         attach(&["create", VOLUME, HOST, "--attach-mode", "ro", "--sharing", "soleWriter"]);
+    let stats = json!({
+        "attachmentId": ATTACHMENT, "volumeId": VOLUME, "hostId": HOST, "attachMode": "ro",
+        "sessions": 1, "logins": 2, "reads": 1200, "readBytes": 4_915_200,
+        "readLatency": {"totalMicros": 96000, "p50Micros": 75, "p99Micros": 1234},
+        "writes": 0, "errors": {"write_protected": 3, "miscompare": 1, "unit_attention": 2}
+    });
     let mut story = Story::default();
     story
         .run(&attach(&["create", VOLUME, HOST]), vec![accepted(&attachment("creating"))])
@@ -317,6 +323,12 @@ fn attachments() {
         .run(&attach(&["show", ATTACHMENT]), vec![ok(&available_attachment())])
         .run(&attach(&["list", "--limit", "2"]), vec![ok(&two)])
         .run(&attach(&["list", "--volumeId", VOLUME]), vec![ok(&json!([available_attachment()]))])
+        .run(&attach(&["stats", ATTACHMENT]), vec![ok(&stats)])
+        .run(
+            &attach(&["stats", "--volume", VOLUME]),
+            vec![ok(&json!([available_attachment()])), ok(&stats)],
+        )
+        .run(&attach(&["stats"]), vec![])
         .run(
             &attach(&["update", ATTACHMENT, r#"{"mountpoint":"/dev/sdb"}"#]),
             vec![ok(&available_attachment())],

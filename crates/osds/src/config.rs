@@ -26,6 +26,8 @@ pub struct Config {
     pub api: Api,
     /// Who may use the REST API.
     pub auth: Auth,
+    /// Metrics for Prometheus; none when absent.
+    pub metrics: Option<Metrics>,
     /// Where records go.
     pub store: StoreConfig,
     /// What secrets are sealed with.
@@ -47,6 +49,7 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/osds"),
             api: Api::default(),
             auth: Auth::default(),
+            metrics: None,
             store: StoreConfig::default(),
             secrets: Secrets::default(),
             iscsi: Login::default(),
@@ -83,6 +86,21 @@ impl Default for Api {
             tls_key: None,
         }
     }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Address of `/metrics`.
+    pub listen: SocketAddr,
+    /// Attachments with metrics of their own.
+    #[serde(default = "max_attachments")]
+    pub max_attachments: usize,
+}
+
+fn max_attachments() -> usize {
+    osds_rest::MetricsSettings::default().max_attachments
 }
 
 /// `[store]`
@@ -321,6 +339,19 @@ mod tests {
         assert_eq!(example.iscsi.chap, defaults.iscsi.chap);
         let iscsi = &example.backends[0].iscsi;
         assert_eq!(format!("{iscsi:?}"), format!("{:?}", Iscsi::default()));
+    }
+
+    #[test]
+    fn metrics_are_off_until_their_lines_are_uncommented() {
+        let text = include_str!("../../../docs/examples/osds.toml");
+        assert!(Config::parse(text).unwrap().metrics.is_none());
+        let lines = ["[metrics]", "listen = \"127.0.0.1:9", "max_attachments ="];
+        let text = lines.iter().fold(text.to_owned(), |text, line| {
+            assert!(text.contains(&format!("\n# {line}")), "no '# {line}' in the example");
+            text.replace(&format!("\n# {line}"), &format!("\n{line}"))
+        });
+        let metrics = Config::parse(&text).unwrap().metrics.unwrap();
+        assert_eq!(metrics.max_attachments, max_attachments());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use osds_rest::{Limits, Settings};
+use osds_rest::{Limits, MetricsSettings, Requests, Settings};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -57,6 +57,12 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     let authority = config.auth.authority()?;
     let tls = auth::tls(config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref())?;
     let scheme = if tls.is_some() { "https" } else { "http" };
+    let metrics = match &config.metrics {
+        None => None,
+        Some(metrics) => Some(TcpListener::bind(metrics.listen).await.with_context(|| {
+            format!("cannot listen on {}; choose another metrics.listen", metrics.listen)
+        })?),
+    };
     let parts = wiring::build(config, default_iscsi)?;
     let (api, portals) = (listener.local_addr()?, parts.portals());
     parts.controller.start().await.context("cannot start the controller")?;
@@ -70,11 +76,14 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
         request: duration(config.api.request_timeout)?,
         ..Limits::default()
     };
-    let router = osds_rest::router(parts.controller.clone(), authority, Settings::default());
+    let settings = Settings::default();
+    let requests = settings.requests.clone();
+    let router = osds_rest::router(parts.controller.clone(), authority, settings);
     let until = stop.clone().cancelled_owned();
     let server = tokio::spawn(osds_rest::serve(listener, tls, router, limits, until));
     let portals: Vec<String> = portals.iter().map(ToString::to_string).collect();
-    println!("ready api={scheme}://{api} iscsi={}", portals.join(","));
+    let scraped = scraped(config, &parts, metrics, requests, &stop)?;
+    println!("ready api={scheme}://{api} iscsi={}{scraped}", portals.join(","));
     info!(%api, iscsi = portals.join(","), data_dir = %config.data_dir.display(), "ready");
     let name = signals.next().await;
     info!(signal = name, "ending");
@@ -89,6 +98,30 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     end(&parts).await;
     info!("ended");
     Ok(())
+}
+
+/// Serves the metrics, if there are to be any; says where. Nobody waits for their end.
+fn scraped(
+    config: &Config,
+    parts: &Parts,
+    listener: Option<TcpListener>,
+    requests: Requests,
+    stop: &CancellationToken,
+) -> Result<String> {
+    let (Some(listener), Some(metrics)) = (listener, &config.metrics) else {
+        return Ok(String::new());
+    };
+    let address = listener.local_addr()?;
+    let settings = MetricsSettings {
+        requests,
+        max_attachments: metrics.max_attachments,
+        ..MetricsSettings::default()
+    };
+    let router = osds_rest::metrics_router(parts.controller.clone(), settings);
+    let limits = MetricsSettings::limits();
+    let until = stop.clone().cancelled_owned();
+    tokio::spawn(osds_rest::serve(listener, None, router, limits, until));
+    Ok(format!(" metrics=http://{address}/metrics"))
 }
 
 /// Last of all: while a target serves, hosts do.

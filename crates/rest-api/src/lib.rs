@@ -23,8 +23,8 @@ pub use check::{BadBody, Checked, decode};
 pub use list::{BadParameter, ListQuery, Listed};
 pub use scalar::{Id, Time};
 pub use view::{
-    AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HostView, PoolView, ProfileView,
-    SnapshotView, VersionView, VolumeView, conceal_all,
+    AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HostView,
+    LatencyView, PoolView, ProfileView, SnapshotView, VersionView, VolumeView, conceal_all,
 };
 
 // What users name in requests; the command line knows nothing of the model.

@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod edge;
 mod errors;
+mod metrics;
 mod openapi;
 mod prefer;
 mod routes;
@@ -25,21 +26,24 @@ use axum::Router;
 use osds_controller::Controller;
 
 pub use auth::Authority;
+pub use metrics::{MetricsSettings, Requests, metrics_router};
 pub use openapi::document;
 pub use server::{Limits, serve};
 pub use tls::{Tls, TlsError};
 
 /// What the routes may do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Longest time that a request may ask to wait for its wish to come true (`Prefer: wait`);
     /// keep it below [`Limits::request`].
     pub longest_wait: Duration,
+    /// Where requests are counted; whoever shows them has a clone.
+    pub requests: Requests,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { longest_wait: Duration::from_secs(60) }
+        Self { longest_wait: Duration::from_secs(60), requests: Requests::default() }
     }
 }
 

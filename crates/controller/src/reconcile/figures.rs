@@ -1,6 +1,7 @@
 //! What the loop did and does, counted for operators.
 //!
-//! One count for each answer of a dock. Nothing is decided on it, and a restart starts it at 0.
+//! One count for each wish that was sent, by what came of it. Nothing is decided on these numbers,
+//! and a restart starts them at 0.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -9,7 +9,7 @@
 use clap::{Subcommand, ValueEnum};
 use osds_rest_api::client::Method;
 use osds_rest_api::request::{AttachmentUpdate, NewAttachment};
-use osds_rest_api::{AttachMode, AttachmentView, Sharing, json};
+use osds_rest_api::{AttachMode, AttachmentStatsView, AttachmentView, Sharing, json};
 
 use super::{Page, path_of};
 use crate::cli::Misuse;
@@ -45,6 +45,20 @@ const SHOW: &[&str] = &[
     "ConnectionInfo",
     "Sharing",
     "StatusReason",
+];
+const STATS: &[&str] = &[
+    "HostId",
+    "Mode",
+    "Sessions",
+    "Reads",
+    "ReadBytes",
+    "ReadP50/P99",
+    "Writes",
+    "WrittenBytes",
+    "WriteP50/P99",
+    "Refused",
+    "Conflicts",
+    "Errors",
 ];
 const UPDATE: &[&str] = &[
     "Id",
@@ -114,6 +128,23 @@ writes of a host that has the volume read-only are refused, whatever the host do
         /// Only those of this host.
         #[arg(long = "hostId")]
         host_id: Option<String>,
+    },
+    /// Show what hosts did with their volumes.
+    #[command(after_help = "\
+Examples:
+  osdsctl volume attachment stats <attachment id>
+  osdsctl volume attachment stats --volume <volume id>
+
+Totals since the host was let in or the target was started, whichever is later. Refused are writes
+of a host that may only read; conflicts are commands that another host's reservation forbade. All
+there is to know: -o json.")]
+    Stats {
+        /// Its id.
+        #[arg(value_name = "attachment id", required_unless_present = "volume")]
+        id: Option<String>,
+        /// Of every host that has this volume.
+        #[arg(long, value_name = "volume id", conflicts_with = "id")]
+        volume: Option<String>,
     },
     /// Detach a volume from a host.
     Delete {
@@ -217,6 +248,27 @@ impl Command {
                 let list: Vec<AttachmentView<'_>> = client.list(PLACE, &query)?;
                 let list: Vec<_> = list.into_iter().map(|one| session.discreet(one)).collect();
                 session.list(&list, LIST)
+            }
+            Self::Stats { id, volume } => {
+                let ids = match (id, &volume) {
+                    (Some(id), _) => vec![id],
+                    (None, None) => vec![],
+                    (None, Some(volume)) => {
+                        let query = [("VolumeId", volume.as_str())];
+                        let held = client.list::<AttachmentView<'_>>(PLACE, &query)?;
+                        held.iter().map(|attachment| attachment.id.to_string()).collect()
+                    }
+                };
+                let mut stats: Vec<AttachmentStatsView<'_>> = Vec::with_capacity(ids.len());
+                for id in ids {
+                    match client.get(&format!("{}/stats", path_of(PLACE, &id))) {
+                        Ok(one) => stats.push(one),
+                        // It went while we asked for the others.
+                        Err(error) if volume.is_some() && error.is_not_found() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                session.list(&stats, STATS)
             }
             Self::Delete { id, force, wait } => {
                 let waiting = wait.begin(session);

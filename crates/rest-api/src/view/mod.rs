@@ -9,6 +9,7 @@ mod host;
 mod place;
 mod profile;
 mod snapshot;
+mod stats;
 mod volume;
 
 use std::borrow::Cow;
@@ -20,6 +21,7 @@ pub use host::HostView;
 pub use place::{DockView, FitView, PoolView};
 pub use profile::ProfileView;
 pub use snapshot::SnapshotView;
+pub use stats::{AttachmentStatsView, LatencyView};
 pub use volume::{Identifier, VolumeView};
 
 /// Whatever goes wrong: `{"code":404,"message":"..."}`, with the HTTP status as the code.

@@ -49,6 +49,7 @@ const TABLE: &[(&str, &[(Verb, Action)])] = &[
             (Delete, Action::AttachmentDelete),
         ],
     ),
+    ("block/attachments/{id}/stats", &[(Get, Action::AttachmentGet)]),
     ("block/snapshots", &[(Get, Action::SnapshotList), (Post, Action::SnapshotCreate)]),
     (
         "block/snapshots/{id}",

@@ -19,7 +19,7 @@ use osds_controller::{
 use osds_model::host::Protocol;
 use osds_model::{AttachmentId, Initiator};
 use osds_rest_api::request::HostInfo;
-use osds_rest_api::{AttachmentView, ErrorBody, json, request, url};
+use osds_rest_api::{AttachmentStatsView, AttachmentView, ErrorBody, json, request, url};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -31,7 +31,10 @@ use crate::prefer::Prefer;
 use crate::{App, answer};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(show, update, delete))
+        .routes(routes!(stats))
 }
 
 /// Asks for a host to have a volume.
@@ -131,6 +134,23 @@ async fn show(
         attached = app.controller.attachment(&scope.caller, scope.id())?;
     }
     Ok(prefer.applied(answer::ok(&revealed(&app, &attached))))
+}
+
+/// What the host did with the volume since it was let in, as the target counts it; all noughts
+/// while it is not let in. Counting starts again when the target does. Not in the original.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/attachments/{id}/stats", tag = "attachments",
+    params(("tenantId" = String, Path), ("id" = String, Path)),
+    responses(
+        (status = 200, body = AttachmentStatsView<'static>),
+        (status = 404, body = ErrorBody<'static>),
+        (status = 503, body = ErrorBody<'static>, description = "The dock does not answer"),
+    ),
+)]
+async fn stats(State(app): State<Arc<App>>, scope: Scope) -> Result<Response, Failure> {
+    let (attached, usage) = app.controller.attachment_usage(&scope.caller, scope.id()).await?;
+    let (volume, host) = (attached.volume.id, attached.host);
+    Ok(answer::ok(&AttachmentStatsView::of(volume, host, attached.attachment(), &usage)))
 }
 
 /// Says where the host put the volume. What the target does is not a user's to write.

@@ -19,7 +19,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use axum::routing::get;
 use osds_rest_api::{ListQuery, Listed};
 use tower_service::Service;
@@ -28,7 +29,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
 use crate::errors::Failure;
-use crate::{answer, openapi};
+use crate::{answer, metrics, openapi};
 
 /// The routes that are in the OpenAPI document, and their description.
 pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
@@ -52,13 +53,15 @@ pub(crate) fn all(app: Arc<App>) -> Router {
         let document = document.clone();
         async move { answer::ok_bytes(document) }
     };
+    let requests = app.settings.requests.clone();
     let bare = routes
         .merge(not_yet::routes())
         .route("/openapi.json", get(show.clone()))
         .route("/v1beta/openapi.json", get(show))
         .method_not_allowed_fallback(no_route)
         .fallback(no_route)
-        .with_state(app);
+        .with_state(app)
+        .layer(from_fn_with_state(requests, metrics::count));
     let inner = bare.clone();
     bare.fallback(move |request: Request| without_slash(inner.clone(), request))
 }
@@ -68,15 +71,13 @@ async fn no_route() -> Failure {
 }
 
 async fn without_slash(mut routes: Router, mut request: Request) -> Response {
-    match shorter(request.uri()) {
-        None => Failure::NoRoute.into_response(),
-        Some(uri) => {
-            *request.uri_mut() = uri;
-            match Service::<Request<Body>>::call(&mut routes, request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        }
+    // What has no slash to lose has no route: `routes` says so, and counts it.
+    if let Some(uri) = shorter(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    match Service::<Request<Body>>::call(&mut routes, request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
     }
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod contract;
 mod faults;
 mod hostile;
+mod metrics;
 mod openapi;
 mod prefer;
 mod races;

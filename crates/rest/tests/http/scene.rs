@@ -80,6 +80,8 @@ pub struct Setup {
     pub sweep_every: Duration,
     pub authority: Authority,
     pub tls: Option<Tls>,
+    /// Where requests are counted.
+    pub requests: osds_rest::Requests,
     /// What else the port serves.
     pub more: Router,
 }
@@ -96,6 +98,7 @@ impl Default for Setup {
             sweep_every: Duration::from_secs(30),
             authority: Authority::noauth(),
             tls: None,
+            requests: osds_rest::Requests::default(),
             more: Router::new(),
         }
     }
@@ -169,8 +172,9 @@ impl Scene {
             TcpListener::bind("127.0.0.1:0").await.unwrap()
         });
         let address = listener.local_addr().unwrap();
-        let router =
-            osds_rest::router(controller.clone(), setup.authority, osds_rest::Settings::default());
+        let settings =
+            osds_rest::Settings { requests: setup.requests, ..osds_rest::Settings::default() };
+        let router = osds_rest::router(controller.clone(), setup.authority, settings);
         let router = router.merge(setup.more);
         let served =
             runtime.spawn(osds_rest::serve(listener, setup.tls, router, setup.limits, async {
