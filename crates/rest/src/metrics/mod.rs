@@ -1,14 +1,11 @@
-//! What Prometheus reads: one route, on a port of its own that [`crate::serve`] guards like the
-//! other.
+//! What Prometheus reads: one route, on a port of its own that [`crate::serve`] guards.
 //!
-//! A page is made of what the controller counts at that moment and of the requests that the API
-//! counted. Making one costs as much as there are attachments, so pages are kept for a moment and
-//! their number of attachments is bounded: however many scrapers there are, however often they ask
-//! and leave, one page at a time is made, by a task that nobody's hanging up can cut short.
+//! A page is made of what the controller and the API count. It costs as much as there are
+//! attachments, so it is kept for a moment and bounded: however many scrapers ask and leave, one
+//! page at a time is made, by a task that nobody's hanging up can cut short.
 //!
 //! Must stay true: every metric is in `docs/book/src/metrics.md` (a test compares), and no label's
-//! value is chosen by somebody who may not be here, such as a stranger's name or a path without a
-//! route.
+//! value is chosen by somebody who may not be here.
 
 mod attachments;
 mod control;
