@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod demo;
 mod log;
+mod moving;
 mod node;
 mod run;
 mod wiring;
@@ -78,6 +79,15 @@ enum ConfigCommand {
         /// An osds.toml.
         file: PathBuf,
     },
+    /// Make an osds.toml out of the original's opensds.conf, and say what has no equivalent.
+    Import {
+        /// An opensds.conf.
+        file: PathBuf,
+        /// Where to write it, and beside it the password of [keystone_authtoken], for its owner
+        /// only; standard output when absent.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
 }
 
 impl Run {
@@ -101,6 +111,9 @@ fn main() -> ExitCode {
         Command::All(run) => run.config().and_then(|config| run::run(&config, run.iscsi)),
         Command::Demo(options) => demo::run(&options),
         Command::Config { command: ConfigCommand::Check { file } } => check::check(&file),
+        Command::Config { command: ConfigCommand::Import { file, output } } => {
+            moving::config::import(&file, output.as_deref())
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

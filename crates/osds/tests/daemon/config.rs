@@ -12,7 +12,7 @@ use expect_test::{Expect, expect};
 use crate::scene::OSDS;
 
 /// Runs osds at a place: everything it says, and how it ended.
-fn run(at: &Path, arguments: &[&str]) -> String {
+pub(crate) fn run(at: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new(OSDS);
     let output = command.args(arguments).current_dir(at).env_remove("COLUMNS").output().unwrap();
     let code = output.status.code().unwrap();
@@ -54,7 +54,7 @@ fn a_mistake_in_the_toml_is_shown_where_it_is() {
             !   |
             ! 3 | listen_adress = 1
             !   | ^^^^^^^^^^^^^
-            ! unknown field `listen_adress`, expected one of `listen`, `max_connections`, `request_timeout`
+            ! unknown field `listen_adress`, expected one of `listen`, `max_connections`, `request_timeout`, `tls_certificate`, `tls_key`
             [rc=1]
         "#]],
     );

@@ -7,6 +7,7 @@
 mod scene;
 
 mod config;
+mod config_import;
 mod credentials;
 mod crowd;
 mod demo;
