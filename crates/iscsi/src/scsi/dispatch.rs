@@ -7,7 +7,7 @@
 
 use super::cdb::Cdb;
 use super::nexus::{Access, Nexus};
-use super::reservations::Class;
+use super::reservation_terms::Class;
 use super::sense::{Sense, Status};
 use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find, rows_of};
 use super::unit::LogicalUnit;

@@ -21,6 +21,7 @@ mod persist;
 mod primary;
 mod provisioning;
 mod ranges;
+mod reservation_terms;
 mod reservations;
 mod reserved;
 mod sense;
@@ -36,6 +37,8 @@ mod properties;
 #[cfg(test)]
 mod provisioned;
 #[cfg(test)]
+mod reservation_model;
+#[cfg(test)]
 mod reservation_rules;
 #[cfg(test)]
 mod sharing;
@@ -46,7 +49,7 @@ pub use backend::{Backend, FileBackend, Run};
 pub use dispatch::{data_in_length, data_out_length};
 pub use luns::{decode_lun, encode_lun, execute_absent, execute_well_known};
 pub use nexus::{Access, Attention, Departure, Nexus};
-pub use reservations::{Held, InitiatorPort, KeptReservations, Registrant, ReservationType};
+pub use reservation_terms::{Held, InitiatorPort, KeptReservations, Registrant, ReservationType};
 pub use reserved::{NotForgotten, ReservationStore};
 pub use sense::{CopyFault, FieldPointer, Sense, SenseKey, Status};
 pub use table::command_name;

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::copied::Copies;
-use super::reservations::{InitiatorPort, Reservations};
+use super::reservation_terms::InitiatorPort;
+use super::reservations::Reservations;
 use super::sense::{Sense, SenseKey};
 use super::turnstile::{Changes, Turnstile};
 

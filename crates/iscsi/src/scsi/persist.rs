@@ -7,7 +7,7 @@
 
 use super::cdb::Cdb;
 use super::dispatch::{Call, reply};
-use super::reservations::{InitiatorPort, Order, ReservationType};
+use super::reservation_terms::{InitiatorPort, Order, ReservationType};
 use super::sense::{Sense, Status};
 use crate::buffer::Buffer;
 use crate::name::Name;

@@ -9,7 +9,8 @@ use std::borrow::Borrow;
 use proptest::prelude::*;
 
 use super::nexus::Attention::{self, *};
-use super::reservations::ReservationType::*;
+use super::reservation_terms::ReservationType::*;
+use super::reservation_terms::*;
 use super::reservations::*;
 
 fn port(number: u8) -> InitiatorPort {

@@ -12,7 +12,8 @@ use std::sync::{PoisonError, RwLockReadGuard};
 use std::time::Instant;
 
 use super::nexus::{Access, Nexus, Roster};
-use super::reservations::{Change, Class, KeptReservations, Order, Refusal, Reservations};
+use super::reservation_terms::{Change, Class, KeptReservations, Order, Refusal};
+use super::reservations::Reservations;
 use super::sense::{Sense, Status};
 use super::turnstile::Inside;
 use super::unit::LogicalUnit;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::reservations::Class;
+use super::reservation_terms::Class;
 use super::table::TABLE;
 use super::testing::*;
 use super::*;

@@ -7,7 +7,7 @@
 
 use super::cdb::Cdb;
 use super::dispatch::Call;
-use super::reservations::Class;
+use super::reservation_terms::Class;
 use super::sense::{Sense, Status};
 use super::{
     BLOCK_SIZE, block, copied, copy, inquiry, log, luns, mode, persist, primary, provisioning,

@@ -17,6 +17,7 @@ mod portals;
 mod reserve;
 mod revoke;
 mod scene;
+mod sequences;
 mod shared;
 mod tasks;
 mod usage;

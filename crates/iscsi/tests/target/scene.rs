@@ -218,6 +218,11 @@ impl Scene {
 }
 
 pub fn unit(medium: &Arc<Medium>, number: u8) -> Arc<LogicalUnit> {
+    Arc::new(bare(medium, number))
+}
+
+/// A unit that can still be given more.
+pub fn bare(medium: &Arc<Medium>, number: u8) -> LogicalUnit {
     let mut naa = [number; 16];
     naa[0] = 0x60;
     let identity = Identity {
@@ -229,7 +234,7 @@ pub fn unit(medium: &Arc<Medium>, number: u8) -> Arc<LogicalUnit> {
     };
     let unit = LogicalUnit::new(Box::new(Shared(Arc::clone(medium))), identity).unwrap();
     // Longer than any test waits: what must not wait must not, and not only not for long.
-    Arc::new(unit.with_patience(Duration::from_secs(600)))
+    unit.with_patience(Duration::from_secs(600))
 }
 
 /// Bytes that differ from place to place and from seed to seed.
