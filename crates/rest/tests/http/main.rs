@@ -11,6 +11,7 @@ mod openapi;
 mod prefer;
 mod races;
 mod random;
+mod replay;
 mod scene;
 mod tls;
 mod traps;

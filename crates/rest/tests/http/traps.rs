@@ -1,11 +1,11 @@
-//! The compatibility traps of the reference page that this slice can fall into. 3, 11, 13 to 16,
-//! 19 and 20 are in the tests of the contract and the faults.
+//! The compatibility traps of the reference page, one test for each of the twenty. Every one is
+//! something that a client of the original trips over, found by reading it or by running it.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, T, attach_body};
+use crate::scene::{Scene, T, attach_body, plain_pool, shared_pool};
 
 #[test]
 fn trap_01_what_is_always_there_and_what_is_not() {
@@ -193,6 +193,113 @@ fn trap_18_gone_from_the_list_means_the_volume_can_go() {
         while client.request("GET", &list, &[], None).body != "[]" {}
         client.request("DELETE", &scene.volume_path(&volume), &[], None).expect(202);
     }
+}
+
+#[test]
+fn trap_03_versions_errors_and_bodies_have_their_shapes() {
+    let scene = Scene::new();
+    assert!(scene.get("/").expect(200).json().is_array());
+    assert!(scene.get("/v1beta").expect(200).json().is_object());
+    for answer in [
+        scene.get(&scene.volume_path("nope")),
+        scene.post(&format!("{T}/block/volumes"), "garbage"),
+        scene.get(&format!("{T}/block/volumes?limit=0")),
+        scene.get(&format!("{T}/nothing/here")),
+    ] {
+        assert!((400..500).contains(&answer.status));
+        // Looks at its form.
+        assert!(!answer.message().is_empty());
+    }
+    let made = scene.post(&format!("{T}/block/volumes"), r#"{"name":"v","size":1}"#).expect(202);
+    assert!(made.json().is_object());
+    assert_eq!(scene.delete_wait(&scene.volume_path(&made.id())).expect(202).body, "");
+}
+
+#[test]
+fn trap_11_connection_data_is_as_connectors_want_it() {
+    let scene = Scene::new();
+    let held = scene.attach(&scene.volume(true), &scene.host("a"), "ro").expect(202).json();
+    let data = &held["connectionInfo"]["data"];
+    assert!(data["targetLun"].as_u64().is_some_and(|lun| lun > 0), "{data}");
+    let (portals, names) = (data["targetPortal"].as_array(), data["targetIQN"].as_array());
+    assert_eq!(portals.unwrap().len(), names.unwrap().len());
+    assert!(!portals.unwrap().is_empty());
+    assert_eq!(data["targetDiscovered"], true);
+}
+
+#[test]
+fn trap_13_empty_lists_and_the_detail_of_replications() {
+    let scene = Scene::new();
+    assert_eq!(scene.get(&format!("{T}/block/replications")).expect(200).body, "null");
+    assert_eq!(scene.get(&format!("{T}/block/replications/detail")).expect(200).body, "[]");
+    // The original's client takes both for an empty list.
+    let groups = scene.get(&format!("{T}/block/volumeGroups")).expect(200).body;
+    assert!(["null", "[]"].contains(&groups.as_str()), "{groups}");
+}
+
+#[test]
+fn trap_14_one_tenant_of_the_path_is_the_administrator() {
+    let scene = Scene::new();
+    let theirs = scene.post("/v1beta/t/block/volumes", r#"{"name":"v","size":1}"#).expect(202).id();
+    scene.get(&scene.volume_path(&theirs)).expect(200);
+    let near = T.replace("d04d96", "d04d97");
+    scene.get(&format!("{near}/block/volumes/{theirs}")).expect(404);
+    assert_eq!(scene.get(&format!("{near}/block/volumes")).expect(200).body, "[]");
+}
+
+#[test]
+fn trap_15_default_profile_and_default_storage_type() {
+    let scene = Scene::new();
+    let default = scene.get(&format!("{T}/profiles?name=default_block")).json()[0].clone();
+    assert_eq!(default["storageType"], "block");
+    let made = scene.post(&format!("{T}/block/volumes"), r#"{"name":"v","size":1}"#).expect(202);
+    assert_eq!(made.json()["profileId"], default["id"]);
+    let seed =
+        r#"{"name":"multi-attach","customProperties":{"capabilities:multiAttach":"<is> true"}}"#;
+    assert_eq!(scene.post(&format!("{T}/profiles"), seed).expect(200).text("storageType"), "block");
+}
+
+#[test]
+fn trap_16_multi_attach_in_every_spelling() {
+    let scene = Scene::with_pools(vec![shared_pool(10), plain_pool(100)]);
+    let volumes = format!("{T}/block/volumes");
+    for (n, spelling) in
+        [r#""<is> true""#, r#""<is> True""#, "true", r#""true""#, r#""<is> 1""#].iter().enumerate()
+    {
+        let profile = scene.shared_profile(&format!("p{n}"), spelling);
+        let body = format!(r#"{{"name":"v","size":1,"profileId":"{profile}"}}"#);
+        assert_eq!(scene.post(&volumes, &body).expect(202).json()["multiAttach"], true);
+    }
+    // The body's wish counts only in a pool that can.
+    let pool = scene.get(&format!("{T}/pools?name=plain")).json()[0]["id"].clone();
+    let body = json!({"name": "v", "size": 1, "multiAttach": true, "poolId": pool}).to_string();
+    scene.post(&volumes, &body).expect(400);
+    let body = json!({"name": "v", "size": 1, "poolId": pool}).to_string();
+    assert_eq!(scene.post(&volumes, &body).expect(202).json().get("multiAttach"), None);
+}
+
+#[test]
+fn trap_19_words_that_clients_look_for() {
+    let scene = Scene::new();
+    for path in ["block/volumes", "block/attachments", "block/snapshots", "host/hosts"] {
+        let missing = scene.get(&format!("{T}/{path}/nope")).expect(404);
+        assert!(missing.message().contains("can't find"), "{path}");
+    }
+    // `Not Found` is the text of the status, which clients take from its number.
+    let mut client = scene.client();
+    client.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", scene.volume_path("nope"))).unwrap();
+    let mut line = [0; 22];
+    std::io::Read::read_exact(client.stream(), &mut line).unwrap();
+    assert_eq!(&line, b"HTTP/1.1 404 Not Found");
+}
+
+#[test]
+fn trap_20_messages_are_the_originals() {
+    let scene = Scene::new();
+    let (a, b, volume) = (scene.host("a"), scene.host("b"), scene.volume(false));
+    scene.attach(&volume, &a, "rw").expect(202);
+    let words = scene.attach(&volume, &b, "rw").expect(400).message();
+    assert!(words.starts_with("volume is already attached to one of the host"), "{words}");
 }
 
 /// The first generation describes hosts in the attachment, and names none.
