@@ -3,6 +3,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::process::Usage;
+
 /// One kind of I/O at one depth over so many sessions.
 #[derive(Clone, Copy)]
 pub struct Cell {
@@ -111,6 +113,8 @@ pub struct Figures {
     pub elapsed: Duration,
     /// Processor time of the target's process.
     pub cpu: Duration,
+    /// Processor time of this process, which drives it.
+    pub driver: Duration,
     /// Median and 99th percentile, at depth 1.
     pub latency: Option<(Duration, Duration)>,
 }
@@ -125,18 +129,25 @@ impl Figures {
         self.cpu.as_secs_f64() * 1e6 / self.operations as f64
     }
 
+    pub fn driver_micros(&self) -> f64 {
+        self.driver.as_secs_f64() * 1e6 / self.operations as f64
+    }
+
     /// The round in the middle, by its rate; its latency is the middle one of all rounds.
     pub fn median(mut rounds: Vec<Self>) -> Option<Self> {
         rounds.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
         let mut latencies: Vec<_> = rounds.iter().filter_map(|round| round.latency).collect();
         latencies.sort_unstable();
         let latency = latencies.get(latencies.len() / 2).copied();
-        let cpu = rounds.iter().map(|round| round.cpu.as_secs_f64()).sum::<f64>();
+        let sum = |of: fn(&Self) -> Duration| rounds.iter().map(of).sum::<Duration>().as_secs_f64();
+        let (cpu, driver) = (sum(|round| round.cpu), sum(|round| round.driver));
         let operations = rounds.iter().map(|round| round.operations).sum::<u64>();
         let middle = rounds.len() / 2;
         let mut round = rounds.into_iter().nth(middle)?;
         // Processor time is counted in hundredths of a second: too coarse for one round.
-        round.cpu = Duration::from_secs_f64(cpu / operations as f64 * round.operations as f64);
+        let share = round.operations as f64 / operations as f64;
+        round.cpu = Duration::from_secs_f64(cpu * share);
+        round.driver = Duration::from_secs_f64(driver * share);
         Some(Self { latency, ..round })
     }
 
@@ -174,6 +185,7 @@ pub fn on_threads(
         for _ in 0..sessions {
             ready.recv().expect("every session gets ready");
         }
+        let own = Usage::of(std::process::id());
         let (before, began) = (usage(), Instant::now());
         for start in starts {
             start.send(began + time).expect("a session waits");
@@ -186,6 +198,7 @@ pub fn on_threads(
         }
         let elapsed = began.elapsed();
         let cpu = usage().saturating_sub(before);
-        Figures { operations, elapsed, cpu, latency: Figures::percentiles(latencies) }
+        let driver = own.until(&Usage::of(std::process::id()));
+        Figures { operations, elapsed, cpu, driver, latency: Figures::percentiles(latencies) }
     })
 }

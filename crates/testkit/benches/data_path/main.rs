@@ -47,7 +47,8 @@ fn main() {
     }
     let socket = limits::Socket::start();
     println!(
-        "medium {} MiB in {}, rounds of {round:?}; processor is of the target's process alone\n",
+        "medium {} MiB in {}, rounds of {round:?}; cpu is of the target's process alone, driver of \
+         this one, for each operation\n",
         MEDIUM >> 20,
         home.path().display()
     );
@@ -73,16 +74,18 @@ fn main() {
 
 fn header() -> String {
     format!(
-        "{:<30} {:>9} {:>9} {:>6} | {:>8} {:>8} | {:>14} {:>14} | {:>6} {:>6} {:>6}",
-        "", "ours", "tgt", "", "ours", "tgt", "ours", "tgt", "of", "of", "MB/s"
+        "{:<30} {:>9} {:>9} {:>6} | {:>8} {:>8} | {:>8} {:>8} | {:>14} {:>14} | {:>6} {:>6} {:>6}",
+        "", "ours", "tgt", "", "ours", "tgt", "ours", "tgt", "ours", "tgt", "of", "of", "MB/s"
     ) + &format!(
-        "\n{:<30} {:>9} {:>9} {:>6} | {:>8} {:>8} | {:>14} {:>14} | {:>6} {:>6} {:>6}",
+        "\n{:<30} {:>9} {:>9} {:>6} | {:>8} {:>8} | {:>8} {:>8} | {:>14} {:>14} | {:>6} {:>6} {:>6}",
         "kind, depth x sessions",
         "op/s",
         "op/s",
         "ratio",
         "cpu us",
         "cpu us",
+        "driver",
+        "driver",
         "p50/p99 us",
         "p50/p99 us",
         "file",
@@ -108,13 +111,15 @@ fn row(
         None => "-".into(),
     };
     format!(
-        "{:<30} {:>9.0} {:>9} {:>6} | {:>8.1} {:>8} | {:>14} {:>14} | {:>6.2} {:>6.2} {:>6.0}",
+        "{:<30} {:>9.0} {:>9} {:>6} | {:>8.1} {:>8} | {:>8.1} {:>8} | {:>14} {:>14} | {:>6.2} {:>6.2} {:>6.0}",
         cell.name(),
         ours.rate(),
         number(tgt.map(Figures::rate), 0),
         number(tgt.map(|tgt| ours.rate() / tgt.rate()), 2),
         ours.cpu_micros(),
         number(tgt.map(Figures::cpu_micros), 1),
+        ours.driver_micros(),
+        number(tgt.map(Figures::driver_micros), 1),
         percentiles(Some(ours)),
         percentiles(tgt),
         ours.rate() / file.rate(),

@@ -7,12 +7,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use osds_iscsi::pdu::response::{Counters, NopIn, ReadyToTransfer};
+use osds_iscsi::pdu::response::{Counters, DataIn, NopIn, ReadyToTransfer};
 use osds_iscsi::pdu::{NO_TAG, Request, Response, request};
 
 pub use osds_iscsi::pdu::response::Residual;
 
 use super::login::Established;
+use super::wire::LARGE;
 use super::{Error, Wire};
 
 /// Names a submitted command.
@@ -67,8 +68,54 @@ impl Answer {
 #[derive(Debug)]
 struct Flight {
     data: Data,
-    received: Vec<u8>,
+    /// Room for all the data that was asked for.
+    room: Vec<u8>,
+    /// How much of it has come.
+    received: usize,
     data_sn: u32,
+}
+
+impl Flight {
+    /// The data that has come.
+    fn data(mut self) -> Vec<u8> {
+        self.room.truncate(self.received);
+        self.room
+    }
+}
+
+/// Where the next data of a command goes.
+fn room_for<'a>(
+    flights: &'a mut HashMap<Tag, Flight>,
+    pdu: &DataIn,
+    len: usize,
+) -> Result<&'a mut [u8], Error> {
+    let Some(flight) = flights.get_mut(&pdu.itt) else {
+        return Err(Error::protocol("data for an unknown task"));
+    };
+    if pdu.data_sn != flight.data_sn || pdu.offset as usize != flight.received {
+        return Err(Error::protocol("read data out of order"));
+    }
+    let room = flight.room.get_mut(flight.received..flight.received + len);
+    room.ok_or_else(|| Error::protocol("more read data than was asked for"))
+}
+
+/// So much data of a command has come, and its status maybe.
+fn note_data(
+    flights: &mut HashMap<Tag, Flight>,
+    ended: &mut VecDeque<(Tag, Answer)>,
+    pdu: &DataIn,
+    len: usize,
+) {
+    if let Some(flight) = flights.get_mut(&pdu.itt) {
+        flight.data_sn += 1;
+        flight.received += len;
+    }
+    if let Some(status) = pdu.status
+        && let Some(flight) = flights.remove(&pdu.itt)
+    {
+        let (data, sense, residual) = (flight.data(), Vec::new(), pdu.residual);
+        ended.push_back((pdu.itt, Answer { status, data, sense, residual }));
+    }
 }
 
 /// See the head of this file.
@@ -175,11 +222,12 @@ impl Queue {
         };
         self.link.wire.push(&Request::ScsiCommand(command), &out[..immediate]);
         if unsolicited > immediate {
-            self.send_data(itt, [0; 8], NO_TAG, &out, immediate..unsolicited);
+            self.send_data(itt, [0; 8], NO_TAG, &out, immediate..unsolicited)?;
         }
-        let mut received = self.spare.pop().unwrap_or_default();
-        received.clear();
-        self.flights.insert(itt, Flight { data, received, data_sn: 0 });
+        let mut room = self.spare.pop().unwrap_or_default();
+        // What it holds from before is overwritten or cut off: no need to clear it.
+        room.resize(if read { expected } else { 0 }, 0);
+        self.flights.insert(itt, Flight { data, room, received: 0, data_sn: 0 });
         if self.link.wire.queued() > 256 << 10 {
             self.link.wire.flush()?;
         }
@@ -317,43 +365,29 @@ impl Queue {
     fn handle_one(&mut self) -> Result<Option<Response>, Error> {
         let flights = &mut self.flights;
         let ended = &mut self.ended;
-        let response = self.link.wire.receive(|response, data| {
+        let expects_much = flights.values().any(|flight| flight.room.len() >= LARGE);
+        if expects_much && let Some((response, len)) = self.link.wire.next_large()? {
+            let Response::DataIn(pdu) = &response else {
+                return Err(Error::protocol(format!("much data in {response:?}")));
+            };
+            self.link.wire.take_large(room_for(flights, pdu, len)?)?;
+            note_data(flights, ended, pdu, len);
+            self.note(&response);
+            return Ok(None);
+        }
+        let take = |response, data: &[u8]| {
             match &response {
                 Response::DataIn(pdu) => {
-                    let Some(flight) = flights.get_mut(&pdu.itt) else {
-                        return Err(Error::protocol("data for an unknown task"));
-                    };
-                    let in_order = pdu.data_sn == flight.data_sn
-                        && pdu.offset as usize == flight.received.len();
-                    if !in_order {
-                        return Err(Error::protocol("read data out of order"));
-                    }
-                    flight.data_sn += 1;
-                    flight.received.extend_from_slice(data);
-                    if let (Some(status), Some(flight)) = (
-                        pdu.status,
-                        if pdu.status.is_some() { flights.remove(&pdu.itt) } else { None },
-                    ) {
-                        let answer = Answer {
-                            status,
-                            data: flight.received,
-                            sense: Vec::new(),
-                            residual: pdu.residual,
-                        };
-                        ended.push_back((pdu.itt, answer));
-                    }
+                    room_for(flights, pdu, data.len())?.copy_from_slice(data);
+                    note_data(flights, ended, pdu, data.len());
                 }
                 Response::ScsiResponse(pdu) => {
                     let Some(flight) = flights.remove(&pdu.itt) else {
                         return Err(Error::protocol("status of an unknown task"));
                     };
                     let sense = data.get(2..).unwrap_or_default().to_vec();
-                    let answer = Answer {
-                        status: pdu.status,
-                        data: flight.received,
-                        sense,
-                        residual: pdu.residual,
-                    };
+                    let (status, residual) = (pdu.status, pdu.residual);
+                    let answer = Answer { status, data: flight.data(), sense, residual };
                     ended.push_back((pdu.itt, answer));
                 }
                 Response::NopIn(_)
@@ -366,7 +400,12 @@ impl Queue {
                 | Response::Reject(_) => {}
             }
             Ok(response)
-        })??;
+        };
+        let response = if expects_much {
+            self.link.wire.receive_sparingly(take)
+        } else {
+            self.link.wire.receive(take)
+        }??;
         self.note(&response);
         match response {
             Response::DataIn(_) | Response::ScsiResponse(_) => Ok(None),
@@ -419,7 +458,7 @@ impl Queue {
         if range.end > bytes.len() {
             return Err(Error::protocol("an R2T beyond the data"));
         }
-        self.send_data(r2t.itt, r2t.lun, r2t.ttt, &bytes, range);
+        self.send_data(r2t.itt, r2t.lun, r2t.ttt, &bytes, range)?;
         self.link.wire.flush()
     }
 
@@ -430,7 +469,7 @@ impl Queue {
         ttt: u32,
         bytes: &[u8],
         range: std::ops::Range<usize>,
-    ) {
+    ) -> Result<(), Error> {
         let mut offset = range.start;
         let mut data_sn = 0;
         while offset < range.end {
@@ -444,9 +483,10 @@ impl Queue {
                 data_sn,
                 offset: u32::try_from(offset).unwrap_or(u32::MAX),
             };
-            self.link.wire.push(&Request::DataOut(pdu), &bytes[offset..end]);
+            self.link.wire.push_large(&Request::DataOut(pdu), &bytes[offset..end])?;
             offset = end;
             data_sn += 1;
         }
+        Ok(())
     }
 }
