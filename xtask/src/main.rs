@@ -60,9 +60,9 @@ enum Command {
         /// Which.
         #[arg(value_enum)]
         which: soak::Soak,
-        /// How many rounds.
-        #[arg(long, default_value_t = 1000)]
-        rounds: u32,
+        /// How many rounds; without it 1000, or 100,000 increments.
+        #[arg(long)]
+        rounds: Option<u32>,
     },
     /// Run libiscsi's suite against our target and tgt, and write the page that compares them.
     Conformance,

@@ -14,6 +14,7 @@ mod leave;
 mod lifetime;
 mod login;
 mod portals;
+mod races;
 mod reserve;
 mod revoke;
 mod scene;

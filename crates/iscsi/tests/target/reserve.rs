@@ -16,7 +16,7 @@ pub const PREEMPT_AND_ABORT: u8 = 5;
 pub const MOVE: u8 = 7;
 
 /// The CDB and the list of a PERSISTENT RESERVE OUT.
-fn order(action: u8, kind: u8, keys: (u64, u64), flags: u8, rest: &[u8]) -> ([u8; 10], Data) {
+pub fn order(action: u8, kind: u8, keys: (u64, u64), flags: u8, rest: &[u8]) -> ([u8; 10], Data) {
     let mut list = [keys.0.to_be_bytes(), keys.1.to_be_bytes(), [0; 8]].concat();
     list[20] = flags;
     list.extend_from_slice(rest);

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ pub struct Medium {
     changed: Condvar,
     stuck: Mutex<Stuck>,
     unstuck: Condvar,
+    ragged: AtomicBool,
 }
 
 /// One block that nobody gets past, and one that panics.
@@ -52,6 +54,23 @@ impl Medium {
         let mut bytes = self.bytes.write().unwrap();
         let len = bytes.len() + by;
         bytes.resize(len, 0);
+    }
+
+    /// From now on it moves half a block at a time and lets others go in between.
+    pub fn be_ragged(&self) {
+        self.ragged.store(true, Ordering::SeqCst);
+    }
+
+    /// The pieces in which so many bytes are moved, from an offset.
+    fn pieces(&self, offset: u64, len: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let ragged = self.ragged.load(Ordering::SeqCst);
+        let size = if ragged { 256 } else { len.max(1) };
+        (0..len).step_by(size).map(move |start| {
+            if start > 0 {
+                std::thread::yield_now();
+            }
+            (offset as usize + start, start..len.min(start + size))
+        })
     }
 
     pub fn snapshot(&self) -> Vec<u8> {
@@ -133,8 +152,10 @@ impl Backend for Shared {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.pass(offset, buf.len());
-        let at = offset as usize;
-        buf.copy_from_slice(&self.0.bytes.read().unwrap()[at..at + buf.len()]);
+        for (at, piece) in self.0.pieces(offset, buf.len()) {
+            let part = &mut buf[piece];
+            part.copy_from_slice(&self.0.bytes.read().unwrap()[at..at + part.len()]);
+        }
         Ok(())
     }
 
@@ -146,8 +167,10 @@ impl Backend for Shared {
         held = self.0.changed.wait_while(held, |held| held.on).unwrap();
         held.inside -= 1;
         drop(held);
-        let at = offset as usize;
-        self.0.bytes.write().unwrap()[at..at + buf.len()].copy_from_slice(buf);
+        for (at, piece) in self.0.pieces(offset, buf.len()) {
+            let part = &buf[piece];
+            self.0.bytes.write().unwrap()[at..at + part.len()].copy_from_slice(part);
+        }
         self.0.writes.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
