@@ -8,7 +8,7 @@
 
 use std::io::{self, ErrorKind, IoSlice, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -16,6 +16,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use crate::gate::{Gate, Latch};
 use crate::scsi::Departure;
+use crate::session::tasks::TaskSet;
 
 /// The part of a connection that others may touch.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Connection {
     pub gate: Gate,
     /// Who else has to hear of the end of its session; set before it becomes one.
     pub departure: OnceLock<Departure>,
+    /// Where a reset of its session may be waiting; set with it.
+    pub tasks: OnceLock<Arc<TaskSet>>,
     /// Set when the thread has let go of everything.
     pub ended: Latch,
     /// The thread, to be joined by whoever waits for the end.
@@ -60,6 +63,7 @@ impl Connection {
             stream,
             gate: Gate::default(),
             departure: OnceLock::new(),
+            tasks: OnceLock::new(),
             ended: Latch::default(),
             thread: Mutex::default(),
             voice: Mutex::default(),
@@ -76,6 +80,9 @@ impl Connection {
         self.gate.close();
         if let Some(departure) = self.departure.get() {
             departure.announce();
+        }
+        if let Some(tasks) = self.tasks.get() {
+            tasks.wake();
         }
         let mut voice = self.voice();
         let how = match *voice {

@@ -17,8 +17,8 @@
 //!    back what no worker has begun and waits for what they run (`Backlog::close`), so no worker
 //!    touches the unit for a session that has left the registry. Commands run to their end inside
 //!    `LogicalUnit::execute`, so nothing of them is left running elsewhere; a backend must keep
-//!    that rule. What waits there for the commands of others (a PREEMPT, and who is held back by
-//!    it) stops waiting at once.
+//!    that rule. What waits there for the commands of others (a PREEMPT and who is held back by
+//!    it, a reset, a command for blocks that another one has) stops waiting at once.
 //! 4. What the initiator had registered is removed last, which waits for nobody's commands.
 //!
 //! A wait that reaches its deadline is reported as [`TargetError::StillDraining`], never as success; the

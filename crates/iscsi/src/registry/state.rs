@@ -344,6 +344,7 @@ impl State {
                 let export = self.exports.get(&target).ok_or(Status::NOT_FOUND)?;
                 let nexus = export.unit.attach(initiator.as_str(), claim.isid, grant.access());
                 connection.departure.get_or_init(|| nexus.departure());
+                connection.tasks.get_or_init(|| Arc::clone(&export.tasks));
                 let (unit, tasks) = (Arc::clone(&export.unit), Arc::clone(&export.tasks));
                 let counters = export.accounts.of(&initiator);
                 counters.login();

@@ -23,7 +23,7 @@ pub(super) fn read(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sens
     if extent.blocks == 0 {
         return Ok(Status::Good);
     }
-    let _held = call.unit.ranges.shared(extent.lba, extent.blocks);
+    let _held = call.hold_shared(extent)?;
     if call.cdb.fua() {
         flush(call.unit, extent)?;
     }
@@ -41,7 +41,7 @@ pub(super) fn read_at_once(call: &Call<'_>, data_in: &mut Buffer) -> Option<Resu
         Ok(extent) if extent.blocks > 0 => extent,
         other => return Some(other.map(|_| Status::Good)),
     };
-    let _held = call.unit.ranges.try_shared(extent.lba, extent.blocks)?;
+    let _held = call.unit.roster.ranges.try_shared(extent.lba, extent.blocks)?;
     // What is not read fully is taken back by the dispatcher.
     let room = data_in.room(extent.bytes() as usize);
     match call.unit.backend.read_at_once(room, extent.offset()) {
@@ -59,7 +59,7 @@ pub(super) fn write(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
         return Ok(Status::Good);
     }
     {
-        let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
+        let _held = call.hold(extent)?;
         write_at(call.unit, data, extent)?;
     }
     if call.cdb.fua() {
@@ -77,7 +77,7 @@ pub(super) fn write_at_once(call: &Call<'_>, _: &mut Buffer) -> Option<Result<St
         Ok((extent, data)) if extent.blocks > 0 => (extent, data),
         other => return Some(other.map(|_| Status::Good)),
     };
-    let _held = call.unit.ranges.try_exclusive(extent.lba, extent.blocks)?;
+    let _held = call.unit.roster.ranges.try_exclusive(extent.lba, extent.blocks)?;
     match call.unit.backend.write_at_once(data, extent.offset()) {
         Ok(true) => Some(Ok(Status::Good)),
         Ok(false) => None,
@@ -103,7 +103,7 @@ pub(super) fn write_and_verify(call: &Call<'_>, _: &mut Buffer) -> Result<Status
     if extent.blocks == 0 {
         return Ok(Status::Good);
     }
-    let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
+    let _held = call.hold(extent)?;
     write_at(call.unit, data, extent)?;
     flush(call.unit, extent)?;
     compare(call.unit, extent, Some(data))?;
@@ -121,7 +121,7 @@ pub(super) fn verify(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
     if extent.blocks == 0 {
         return Ok(Status::Good);
     }
-    let _held = call.unit.ranges.shared(extent.lba, extent.blocks);
+    let _held = call.hold_shared(extent)?;
     compare(call.unit, extent, (bytchk(call.cdb) != 0).then_some(data))?;
     Ok(Status::Good)
 }
@@ -142,7 +142,7 @@ pub(super) fn compare_and_write(call: &Call<'_>, _: &mut Buffer) -> Result<Statu
     if extent.blocks == 0 {
         return Ok(Status::Good);
     }
-    let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
+    let _held = call.hold(extent)?;
     compare(call.unit, extent, Some(expected))?;
     write_at(call.unit, wanted, extent)?;
     if call.cdb.fua() {
@@ -165,7 +165,7 @@ pub(super) fn or_write(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense>
     if extent.blocks == 0 {
         return Ok(Status::Good);
     }
-    let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
+    let _held = call.hold(extent)?;
     let mut merged = vec![0; data.len()];
     read_at(call.unit, &mut merged, extent.lba)?;
     merged.iter_mut().zip(data).for_each(|(held, set)| *held |= set);

@@ -77,12 +77,12 @@ pub(super) fn extended_copy(call: &Call<'_>, _: &mut Buffer) -> Result<Status, S
     }
     let order = read(call.unit, list)?;
     if order.usage == Usage::None {
-        return carry_out(call.unit, &order).outcome();
+        return carry_out(call, &order).outcome();
     }
     if !call.nexus.copies().begin(order.list_id) {
         return Err(Sense::OPERATION_IN_PROGRESS);
     }
-    let ended = carry_out(call.unit, &order);
+    let ended = carry_out(call, &order);
     call.nexus.copies().end(order.list_id, ended, order.usage == Usage::Keep);
     ended.outcome()
 }
@@ -210,11 +210,11 @@ fn segment(bytes: &[u8], at: u16) -> Result<Segment, Sense> {
 }
 
 /// Carries out segment after segment, until one fails.
-fn carry_out(unit: &LogicalUnit, order: &Order) -> Ended {
+fn carry_out(call: &Call<'_>, order: &Order) -> Ended {
     let mut ended = Ended { completion: Completion::GOOD, segments: 0, bytes: 0 };
     let mut buffer = vec![];
     for segment in &order.segments {
-        if let Err(fault) = copy(unit, &order.parties, segment, &mut buffer) {
+        if let Err(fault) = copy(call, &order.parties, segment, &mut buffer) {
             ended.completion = Completion::check(Sense::copy_aborted(fault, ended.segments));
             break;
         }
@@ -225,11 +225,12 @@ fn carry_out(unit: &LogicalUnit, order: &Order) -> Ended {
 }
 
 fn copy(
-    unit: &LogicalUnit,
+    call: &Call<'_>,
     parties: &[Party],
     segment: &Segment,
     buffer: &mut Vec<u8>,
 ) -> Result<(), CopyFault> {
+    let unit = call.unit;
     for (party, extent) in [segment.from, segment.to] {
         match parties.get(usize::from(party)) {
             Some(Party::This) => {}
@@ -243,7 +244,10 @@ fn copy(
         return Ok(());
     }
     buffer.resize(to.bytes() as usize, 0);
-    let _held = unit.ranges.copying(from.lba, to.lba, to.blocks);
+    let ranges = &unit.roster.ranges;
+    let held = ranges.copying(from.lba, to.lba, to.blocks, call.nexus.leaving());
+    // Its session is over: nobody reads why.
+    let _held = held.ok_or(CopyFault::Failed)?;
     unit.backend.read_at(buffer, from.offset()).map_err(|_| CopyFault::Failed)?;
     unit.backend.write_at(buffer, to.offset()).map_err(|_| CopyFault::Failed)
 }

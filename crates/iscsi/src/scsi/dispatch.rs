@@ -5,8 +5,9 @@
 //! anything else of the CDB is looked at, and for commands we do not offer too), then come
 //! reservations, and only then does a handler see the CDB.
 
-use super::cdb::Cdb;
+use super::cdb::{Cdb, Extent};
 use super::nexus::{Access, Nexus};
+use super::ranges::RangeGuard;
 use super::reservation_terms::Class;
 use super::sense::{Sense, Status};
 use super::table::{Attentive, Effect, Found, Handler, Pace, Row, find, rows_of};
@@ -31,6 +32,20 @@ impl<'a> Call<'a> {
             .ok()
             .and_then(|length| self.sent.get(..length))
             .ok_or(Sense::DATA_OUT_LENGTH)
+    }
+
+    /// Holds blocks against everybody. An error once its session is over: nobody reads it.
+    pub(super) fn hold(&self, extent: Extent) -> Result<RangeGuard<'a>, Sense> {
+        let ranges = &self.unit.roster.ranges;
+        let held = ranges.exclusive(extent.lba, extent.blocks, self.nexus.leaving());
+        held.ok_or(Sense::ABORTED)
+    }
+
+    /// The same against writers.
+    pub(super) fn hold_shared(&self, extent: Extent) -> Result<RangeGuard<'a>, Sense> {
+        let ranges = &self.unit.roster.ranges;
+        let held = ranges.shared(extent.lba, extent.blocks, self.nexus.leaving());
+        held.ok_or(Sense::ABORTED)
     }
 
     /// Whether the initiator sent any data-out.
@@ -372,12 +387,12 @@ mod tests {
         assert_eq!(at_once(&read, &[]), Some(Completion::GOOD));
         assert_eq!(at_once(&write, &[1; 512]), Some(Completion::GOOD));
         {
-            let _held = rig.unit.ranges.shared(0, 1);
+            let _held = rig.unit.roster.ranges.try_shared(0, 1);
             assert_eq!(at_once(&read, &[]), Some(Completion::GOOD));
             assert_eq!(at_once(&write, &[2; 512]), None);
         }
         {
-            let _held = rig.unit.ranges.exclusive(0, 1);
+            let _held = rig.unit.roster.ranges.try_exclusive(0, 1);
             assert_eq!((at_once(&read, &[]), at_once(&write, &[2; 512])), (None, None));
         }
         assert_eq!(rig.medium.bytes()[..512], [1; 512]);

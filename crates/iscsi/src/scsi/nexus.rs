@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::copied::Copies;
+use super::ranges::RangeLocks;
 use super::reservation_terms::InitiatorPort;
 use super::reservations::Reservations;
 use super::sense::{Sense, SenseKey};
@@ -104,6 +105,7 @@ impl Departure {
     pub fn announce(&self) {
         self.member.leaving.store(true, Ordering::Release);
         self.roster.turnstile.wake();
+        self.roster.ranges.wake();
     }
 }
 
@@ -192,6 +194,8 @@ pub(super) struct Roster {
     /// Commands that a reservation can stop are inside of it.
     pub(super) turnstile: Turnstile,
     pub(super) changes: Changes,
+    /// What keeps the commands of one from seeing half of another's blocks.
+    pub(super) ranges: RangeLocks,
     /// Who may have a session, where the owner says so.
     pub(super) granted: Mutex<Option<BTreeMap<String, Access>>>,
     members: Mutex<Vec<Arc<Member>>>,

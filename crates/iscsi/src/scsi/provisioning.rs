@@ -59,7 +59,7 @@ pub(super) fn unmap(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sense> {
         }
     }
     for extent in extents.filter(|extent| extent.blocks > 0) {
-        let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
+        let _held = call.hold(extent)?;
         discard(call.unit, extent)?;
     }
     Ok(Status::Good)
@@ -84,7 +84,7 @@ pub(super) fn write_same(call: &Call<'_>, _: &mut Buffer) -> Result<Status, Sens
     // first part of what it meant would be wrong.
     let block = if no_data_out(call.cdb) { &[] } else { call.data_out_alone()? };
     let zeros = block.iter().all(|&byte| byte == 0);
-    let _held = call.unit.ranges.exclusive(extent.lba, extent.blocks);
+    let _held = call.hold(extent)?;
     if zeros && may_unmap {
         discard(call.unit, extent)?;
     } else if zeros {

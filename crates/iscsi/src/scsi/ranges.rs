@@ -5,9 +5,11 @@
 //! starves, and a command queues once, for all the ranges that it needs, so nobody waits in a
 //! circle: whoever waits, waits for somebody before him. The queue is about as long as the number
 //! of running commands, hence one short scan under one mutex; its storage is kept, so that locking
-//! does not allocate.
+//! does not allocate. Whoever is before him may be stuck in the medium for ever: once his own session
+//! has been told to end (`leaving`), he waits no longer.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The locks of one logical unit.
@@ -48,14 +50,24 @@ pub(super) struct RangeGuard<'a> {
 }
 
 impl RangeLocks {
-    /// Holds `blocks` blocks from `lba` against writers.
-    pub(super) fn shared(&self, lba: u64, blocks: u64) -> RangeGuard<'_> {
-        self.acquire(lba, blocks, false)
+    /// Holds `blocks` blocks from `lba` against writers; `None` when `leaving` came first.
+    pub(super) fn shared(
+        &self,
+        lba: u64,
+        blocks: u64,
+        leaving: &AtomicBool,
+    ) -> Option<RangeGuard<'_>> {
+        self.queue_up(&[(lba, blocks, false)], leaving)
     }
 
-    /// Holds `blocks` blocks from `lba` against everybody.
-    pub(super) fn exclusive(&self, lba: u64, blocks: u64) -> RangeGuard<'_> {
-        self.acquire(lba, blocks, true)
+    /// Holds `blocks` blocks from `lba` against everybody; `None` when `leaving` came first.
+    pub(super) fn exclusive(
+        &self,
+        lba: u64,
+        blocks: u64,
+        leaving: &AtomicBool,
+    ) -> Option<RangeGuard<'_>> {
+        self.queue_up(&[(lba, blocks, true)], leaving)
     }
 
     /// The same as [`Self::shared`], unless that would wait.
@@ -83,15 +95,28 @@ impl RangeLocks {
 
     /// Holds `blocks` blocks from `from` against writers and as many from `to` against everybody.
     /// The two may overlap.
-    pub(super) fn copying(&self, from: u64, to: u64, blocks: u64) -> RangeGuard<'_> {
-        self.queue_up(&[(from, blocks, false), (to, blocks, true)])
+    pub(super) fn copying(
+        &self,
+        from: u64,
+        to: u64,
+        blocks: u64,
+        leaving: &AtomicBool,
+    ) -> Option<RangeGuard<'_>> {
+        self.queue_up(&[(from, blocks, false), (to, blocks, true)], leaving)
     }
 
-    fn acquire(&self, lba: u64, blocks: u64, exclusive: bool) -> RangeGuard<'_> {
-        self.queue_up(&[(lba, blocks, exclusive)])
+    /// Makes those who wait look at their `leaving` again.
+    pub(super) fn wake(&self) {
+        // With the lock, so that nobody is between looking and waiting.
+        drop(self.queue());
+        self.moved.notify_all();
     }
 
-    fn queue_up(&self, wanted: &[(u64, u64, bool)]) -> RangeGuard<'_> {
+    fn queue_up(
+        &self,
+        wanted: &[(u64, u64, bool)],
+        leaving: &AtomicBool,
+    ) -> Option<RangeGuard<'_>> {
         let mut queue = self.queue();
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
@@ -102,11 +127,17 @@ impl RangeLocks {
             exclusive,
         }));
         while !queue.may_run(ticket) {
+            if leaving.load(Ordering::Acquire) {
+                drop(queue);
+                // Gives its place back.
+                drop(RangeGuard { locks: self, ticket });
+                return None;
+            }
             queue.waiting += 1;
             queue = self.moved.wait(queue).unwrap_or_else(PoisonError::into_inner);
             queue.waiting -= 1;
         }
-        RangeGuard { locks: self, ticket }
+        Some(RangeGuard { locks: self, ticket })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -153,6 +184,8 @@ mod tests {
 
     use super::*;
 
+    static STAYS: AtomicBool = AtomicBool::new(false);
+
     /// Starts a thread that takes a range, tells so and gives it back.
     fn contender<'s>(
         scope: &'s Scope<'s, '_>,
@@ -162,7 +195,7 @@ mod tests {
         let (taken, was_taken) = channel();
         let before = locks.queue().next_ticket;
         scope.spawn(move || {
-            let _held = locks.acquire(lba, blocks, exclusive);
+            let _held = locks.queue_up(&[(lba, blocks, exclusive)], &STAYS);
             taken.send(()).unwrap();
         });
         while locks.queue().next_ticket == before {
@@ -175,7 +208,7 @@ mod tests {
     fn only_overlaps_wait() {
         let locks = RangeLocks::default();
         std::thread::scope(|scope| {
-            let held = locks.exclusive(10, 10);
+            let held = locks.exclusive(10, 10, &STAYS).unwrap();
             for free in [(0, 10, true), (20, 5, true), (0, 10, false)] {
                 contender(scope, &locks, free).recv().unwrap();
             }
@@ -196,7 +229,7 @@ mod tests {
     fn readers_share_but_do_not_starve_a_writer() {
         let locks = RangeLocks::default();
         std::thread::scope(|scope| {
-            let held = locks.shared(0, 10);
+            let held = locks.shared(0, 10, &STAYS).unwrap();
             contender(scope, &locks, (5, 1, false)).recv().unwrap();
             let writer = contender(scope, &locks, (5, 1, true));
             let late_reader = contender(scope, &locks, (5, 1, false));
@@ -218,7 +251,7 @@ mod tests {
                 let locks = &locks;
                 scope.spawn(move || {
                     for _ in 0..2000 {
-                        drop(locks.copying(from, to, 10));
+                        drop(locks.copying(from, to, 10, &STAYS).unwrap());
                     }
                 });
             }
@@ -230,7 +263,7 @@ mod tests {
     fn a_copy_lets_readers_at_its_source_and_nobody_at_its_destination() {
         let locks = RangeLocks::default();
         std::thread::scope(|scope| {
-            let held = locks.copying(0, 100, 10);
+            let held = locks.copying(0, 100, 10, &STAYS).unwrap();
             contender(scope, &locks, (0, 10, false)).recv().unwrap();
             let waits = [(9, 1, true), (100, 1, false)].map(|it| contender(scope, &locks, it));
             for waiting in &waits {
@@ -244,18 +277,39 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_waits_no_longer_and_lets_those_behind_him_go_on() {
+        let (locks, leaving) = (RangeLocks::default(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let reading = locks.shared(0, 1, &STAYS).unwrap();
+            let writer = scope.spawn(|| locks.exclusive(0, 1, &leaving).is_none());
+            while locks.queue().waiting == 0 {
+                std::thread::yield_now();
+            }
+            let behind = contender(scope, &locks, (0, 1, false));
+            behind.try_recv().unwrap_err();
+            leaving.store(true, Ordering::Release);
+            locks.wake();
+            assert!(writer.join().unwrap());
+            behind.recv().unwrap();
+            drop(reading);
+        });
+        assert!(locks.queue().entries.is_empty());
+        assert!(locks.exclusive(0, 1, &leaving).is_some(), "what need not wait runs");
+    }
+
+    #[test]
     fn a_panic_gives_the_range_back() {
         let locks = RangeLocks::default();
         let died = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    let _held = locks.exclusive(0, 1);
+                    let _held = locks.exclusive(0, 1, &STAYS).unwrap();
                     panic!("a handler died");
                 })
                 .join()
         });
         assert!(died.is_err());
-        drop(locks.exclusive(0, 1));
+        drop(locks.exclusive(0, 1, &STAYS).unwrap());
     }
 
     /// Not a test of correctness: prints what one lock costs (run with --ignored --nocapture).
@@ -271,7 +325,11 @@ mod tests {
                     let locks = &locks;
                     scope.spawn(move || {
                         for round in 0..ROUNDS {
-                            drop(locks.exclusive(thread * 1_000_000 + round % 1000, 8));
+                            drop(
+                                locks
+                                    .exclusive(thread * 1_000_000 + round % 1000, 8, &STAYS)
+                                    .unwrap(),
+                            );
                         }
                     });
                 }

@@ -127,6 +127,8 @@ impl Sense {
     pub const UNKNOWN_SEGMENT: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x09);
     /// INLINE DATA LENGTH EXCEEDED (of a copy).
     pub const INLINE_DATA: Self = Self::new(SenseKey::IllegalRequest, 0x26, 0x0b);
+    /// The command was given up, for no reason that its initiator would want to know.
+    pub const ABORTED: Self = Self::new(SenseKey::AbortedCommand, 0x00, 0x00);
     /// WRITE PROTECTED.
     pub const WRITE_PROTECTED: Self = Self::new(SenseKey::DataProtect, 0x27, 0x00);
     /// SPACE ALLOCATION FAILED WRITE PROTECT.

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::nexus::{Access, Attention, Nexus, Roster};
-use super::ranges::RangeLocks;
 use super::reservations::Reservations;
 use super::reserved::ReservationStore;
 use super::{BLOCK_SIZE, Command, Completion, dispatch};
@@ -39,7 +38,6 @@ pub struct Identity {
 /// One direct-access logical unit.
 pub struct LogicalUnit {
     pub(super) backend: Box<dyn Backend>,
-    pub(super) ranges: RangeLocks,
     pub(super) inventory: Vec<u64>,
     pub(super) roster: Arc<Roster>,
     pub(super) reservation_store: Option<Box<dyn ReservationStore>>,
@@ -61,7 +59,6 @@ impl LogicalUnit {
         let blocks = count_blocks(&*backend)?;
         Ok(Self {
             backend,
-            ranges: RangeLocks::default(),
             inventory: vec![1],
             identity,
             blocks: AtomicU64::new(blocks),

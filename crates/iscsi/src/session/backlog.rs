@@ -25,7 +25,7 @@ use super::tasks::Began;
 use crate::buffer::Buffer;
 use crate::pdu::request::ScsiCommand;
 use crate::registry::{Attached, Connection};
-use crate::scsi::{Attention, Completion};
+use crate::scsi::{Attention, Completion, Status};
 use crate::workers::{Lane, Share, Workers};
 
 /// Something for a worker.
@@ -46,11 +46,11 @@ pub struct Job {
 pub enum Errand {
     /// Run a command of the unit that began, and was received, at that time.
     Command(ScsiCommand, Began, Instant),
-    /// Wait until nothing of the task set executes any more, then tell the others that their
-    /// commands were cleared.
-    Clear,
+    /// Wait until all that the task set executes has ended, then tell the others that their commands
+    /// were cleared. It ends in BUSY if that takes beyond this moment.
+    Clear(Instant),
     /// The same, then reset the unit.
-    Reset,
+    Reset(Instant),
 }
 
 /// A job that has ended.
@@ -215,7 +215,7 @@ impl Backlog {
 
     fn perform(&self, attached: &Attached, job: &mut Job) -> Ran {
         let gate = &self.connection.gate;
-        let reset = match &job.errand {
+        let (reset, deadline) = match &job.errand {
             Errand::Command(command, began, received) => {
                 let Job { data_out, data_in, .. } = job;
                 let (began, received) = (*began, *received);
@@ -223,11 +223,13 @@ impl Backlog {
                     gate, attached, command, data_out, began, received, data_in,
                 );
             }
-            Errand::Clear => false,
-            Errand::Reset => true,
+            Errand::Clear(deadline) => (false, *deadline),
+            Errand::Reset(deadline) => (true, *deadline),
         };
         let Some(_pass) = gate.enter() else { return Ran::Revoked };
-        attached.tasks.wait_for_executing();
+        if !attached.tasks.wait_for_executing(deadline, || gate.is_closed()) {
+            return Ran::Done(Completion { status: Status::Busy, sense: None });
+        }
         if reset {
             attached.unit.reset(&attached.nexus);
         } else {

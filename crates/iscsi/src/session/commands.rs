@@ -349,6 +349,7 @@ impl Session<'_> {
     /// A worker has ended something.
     fn ended(&mut self, done: Done) -> Result<(), End> {
         let Done { ticket, ran, data_out, data_in } = done;
+        let mut went_well = true;
         match self.pending.finish(ticket) {
             Some(Finished { task, aborted }) => {
                 if !task.command.immediate {
@@ -363,13 +364,11 @@ impl Session<'_> {
                 self.transfers.release(task.reserved);
                 self.outbox.flush_if_full()?;
             }
-            None => {
-                let _ = finished(ran)?;
-            }
+            None => went_well = finished(ran)?.status == Status::Good,
         }
         self.transfers.recycle(data_out);
         self.transfers.recycle(data_in);
-        self.function_heard(ticket);
+        self.function_heard(ticket, went_well);
         Ok(())
     }
 

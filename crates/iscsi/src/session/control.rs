@@ -4,7 +4,10 @@
 //! What has not begun is aborted at once. What a worker is running ends unanswered, and a task
 //! management function is answered only when all that it concerns has ended; this thread goes on
 //! meanwhile. A function that concerns other sessions voids what they have waiting through the
-//! unit's task set, and a worker then waits for what they are executing.
+//! unit's task set, and a worker then waits for what they are executing: not for ever, for their
+//! medium may be stuck. Then it is rejected, and what was voided stays so.
+
+use std::time::Instant;
 
 use super::End;
 use super::backlog::{Errand, Job};
@@ -46,6 +49,8 @@ pub struct Function {
     itt: u32,
     /// Tickets of those other things.
     waits_for: Vec<u64>,
+    /// One of them has not gone well.
+    failed: bool,
 }
 
 /// Task management responses.
@@ -83,7 +88,9 @@ impl Session<'_> {
             Ok(waits_for) if waits_for.is_empty() => {
                 self.function_answer(pdu.itt, outcome::COMPLETE);
             }
-            Ok(waits_for) => self.functions.push(Function { itt: pdu.itt, waits_for }),
+            Ok(waits_for) => {
+                self.functions.push(Function { itt: pdu.itt, waits_for, failed: false });
+            }
             Err(response) => self.function_answer(pdu.itt, response),
         }
         self.solicit();
@@ -96,6 +103,7 @@ impl Session<'_> {
             return Ok(Err(outcome::REJECTED));
         }
         let of_unit = scsi::decode_lun(pdu.lun) == UNIT_LUN;
+        let deadline = Instant::now() + self.limits().drain_timeout;
         Ok(match pdu.function {
             1 => match self.abort(pdu.referenced_task, pdu.lun) {
                 Some(running) => Ok(running.into_iter().collect()),
@@ -107,12 +115,12 @@ impl Session<'_> {
             3 => Err(outcome::NOT_SUPPORTED),
             4 => {
                 self.abort_own(pdu.lun);
-                Ok(vec![self.void_all(Errand::Clear)?])
+                Ok(vec![self.void_all(Errand::Clear(deadline))?])
             }
             // A target has one unit, so a warm reset of the target is a reset of that unit.
             5 | 6 => {
                 self.abort_own(scsi::encode_lun(UNIT_LUN));
-                Ok(vec![self.void_all(Errand::Reset)?])
+                Ok(vec![self.void_all(Errand::Reset(deadline))?])
             }
             // Would end the sessions of all other hosts: not for one host to do.
             7 => Err(outcome::NOT_ALLOWED),
@@ -139,13 +147,15 @@ impl Session<'_> {
     }
 
     /// Something has ended that functions may wait for.
-    pub(super) fn function_heard(&mut self, ticket: u64) {
+    pub(super) fn function_heard(&mut self, ticket: u64, went_well: bool) {
         for function in &mut self.functions {
+            function.failed |= !went_well && function.waits_for.contains(&ticket);
             function.waits_for.retain(|waits_for| *waits_for != ticket);
         }
         while let Some(at) = self.functions.iter().position(|it| it.waits_for.is_empty()) {
             let function = self.functions.remove(at);
-            self.function_answer(function.itt, outcome::COMPLETE);
+            let outcome = if function.failed { outcome::REJECTED } else { outcome::COMPLETE };
+            self.function_answer(function.itt, outcome);
         }
     }
 

@@ -241,7 +241,8 @@ fn torn_reads(writers: [Session; 2], mut reader: Session, each: u64) -> u64 {
             }
             torn
         });
-        (low.join().unwrap(), high.join().unwrap());
+        low.join().unwrap();
+        high.join().unwrap();
         running.store(false, Ordering::SeqCst);
         reading.join().unwrap()
     })

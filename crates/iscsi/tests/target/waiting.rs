@@ -227,6 +227,67 @@ fn a_reset_waits_for_slow_commands_of_all_and_holds_up_no_ping() {
     assert_eq!(next_answer(&mut alice), (parked, 0x40), "TASK ABORTED");
 }
 
+/// A write of alice is stuck in the medium, for as long as the scene holds it.
+fn stuck_write(scene: &Scene, alice: &mut Session) -> Tag {
+    alice.block_size().unwrap();
+    scene.medium.hold();
+    let write = alice.submit_write(STUCK, &noise(1, 512).into()).unwrap();
+    alice.queue().wire().flush().unwrap();
+    scene.medium.wait_held();
+    write
+}
+
+#[test]
+fn who_waits_for_the_blocks_of_another_hosts_stuck_write_can_be_put_out() {
+    let scene = Scene::new();
+    let (mut alice, mut bob) = (scene.login(ALICE).unwrap(), scene.login(BOB).unwrap());
+    let write = stuck_write(&scene, &mut alice);
+    send_read(&mut bob, STUCK, SIMPLE);
+    // A worker has this one only after that one.
+    let elsewhere = send_read(&mut bob, ELSEWHERE, SIMPLE);
+    assert_eq!(next_answer(&mut bob), (elsewhere, 0));
+    scene.target.revoke(DISK, BOB).unwrap();
+    assert_eq!((scene.sessions(), scene.medium.held()), (1, 1));
+    scene.medium.release();
+    assert_eq!(alice.queue().wait(write).unwrap().status, 0);
+}
+
+#[test]
+fn a_reset_behind_a_stuck_write_keeps_nobody_in_and_holds_nobody_up() {
+    let scene = Scene::new();
+    let (mut alice, mut bob) = (scene.login(ALICE).unwrap(), scene.login(BOB).unwrap());
+    let write = stuck_write(&scene, &mut alice);
+    send_function(&mut bob, 5, 0);
+    let ping = send_nop(&mut bob);
+    assert_eq!(next_answer(&mut bob), (ping, 0), "the reset waits");
+    let read = send_read(&mut bob, ELSEWHERE, SIMPLE);
+    assert_eq!(next_answer(&mut bob), (read, 0), "and other commands do not");
+    scene.target.revoke(DISK, BOB).unwrap();
+    assert_eq!((scene.sessions(), scene.medium.held()), (1, 1));
+    scene.medium.release();
+    assert_eq!(alice.queue().wait(write).unwrap().status, 0);
+    // The reset was not made: nobody is told of one.
+    assert_eq!(alice.command(&[0; 6], Data::None).unwrap().status, 0);
+}
+
+#[test]
+fn a_reset_that_takes_too_long_is_rejected_and_may_be_asked_for_again() {
+    let limits = Limits { drain_timeout: Duration::from_millis(30), ..Limits::default() };
+    let scene = Scene::with(limits);
+    let (mut alice, mut bob) = (scene.login(ALICE).unwrap(), scene.login(BOB).unwrap());
+    let write = stuck_write(&scene, &mut alice);
+    for _ in 0..2 {
+        let reset = send_function(&mut bob, 5, 0);
+        assert_eq!(next_answer(&mut bob), (reset, 255));
+    }
+    scene.medium.release();
+    assert_eq!(alice.queue().wait(write).unwrap().status, 0);
+    let reset = send_function(&mut bob, 5, 0);
+    assert_eq!(next_answer(&mut bob), (reset, 0));
+    let told = alice.command(&[0; 6], Data::None).unwrap().good();
+    assert!(matches!(told, Err(Error::CheckCondition { key: 6, asc: 0x29, .. })), "{told:?}");
+}
+
 #[test]
 fn functions_that_wait_are_limited() {
     let scene = Scene::new();
