@@ -16,7 +16,7 @@ const MUTUAL: &str = "[iscsi]\nchap = \"mutual\"\n[log]\nlevel = \"trace\"\n";
 
 #[track_caller]
 fn is_refused(login: Result<Session, Error>) {
-    let error = login.err().expect("a login that must not go well");
+    let error = login.expect_err("a login that must not go well");
     assert!(matches!(error, Error::LoginRefused { class: 2, detail: 1 }), "{error}");
 }
 
@@ -165,7 +165,7 @@ fn a_lost_key_lets_nobody_in_and_says_so() {
     let mut now = attachment.clone();
     now["connectionInfo"]["data"]["targetPortal"][0] = scene.daemon.portal.to_string().into();
     for proof in [None, chap(&attachment)] {
-        let error = log_in_proving(&now, A, proof).err().expect("nobody is let in");
+        let error = log_in_proving(&now, A, proof).expect_err("nobody is let in");
         assert!(matches!(error, Error::LoginRefused { class: 2, .. }), "{error}");
     }
     assert!(scene.log().contains("there was no key file"));
