@@ -260,9 +260,14 @@ fn a_reset_behind_a_stuck_write_keeps_nobody_in_and_holds_nobody_up() {
     send_function(&mut bob, 5, 0);
     let ping = send_nop(&mut bob);
     assert_eq!(next_answer(&mut bob), (ping, 0), "the reset waits");
-    let read = send_read(&mut bob, ELSEWHERE, SIMPLE);
-    assert_eq!(next_answer(&mut bob), (read, 0), "and other commands do not");
+    // Several, so that the worker with the reset has got to where it waits.
+    for _ in 0..50 {
+        let read = send_read(&mut bob, ELSEWHERE, SIMPLE);
+        assert_eq!(next_answer(&mut bob), (read, 0), "and other commands do not");
+    }
+    let begun = Instant::now();
     scene.target.revoke(DISK, BOB).unwrap();
+    assert!(begun.elapsed() < PATIENCE / 2, "the reset waits as long as a revoke would");
     assert_eq!((scene.sessions(), scene.medium.held()), (1, 1));
     scene.medium.release();
     assert_eq!(alice.queue().wait(write).unwrap().status, 0);
