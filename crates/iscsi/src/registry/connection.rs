@@ -78,12 +78,7 @@ impl Connection {
     /// Tells the connection to end: nothing more begins, blocked socket calls return.
     pub(super) fn end(&self) {
         self.gate.close();
-        if let Some(departure) = self.departure.get() {
-            departure.announce();
-        }
-        if let Some(tasks) = self.tasks.get() {
-            tasks.wake();
-        }
+        self.depart();
         let mut voice = self.voice();
         let how = match *voice {
             Voice::Free => Shutdown::Read,
@@ -93,6 +88,16 @@ impl Connection {
         *voice = Voice::Ended;
         // Fails only when the peer is gone already.
         let _ = self.stream.shutdown(how);
+    }
+
+    /// Nothing of the session waits for commands of others any more: it is over.
+    pub fn depart(&self) {
+        if let Some(departure) = self.departure.get() {
+            departure.announce();
+        }
+        if let Some(tasks) = self.tasks.get() {
+            tasks.wake();
+        }
     }
 
     /// For the thread: it serves a session now, which says when it is put out.

@@ -101,10 +101,11 @@ impl LogicalUnit {
     /// the others are told where the standard says so. For a host that has been detached: it has
     /// been put out and its sessions have ended. Waits for no command: nobody is stopped by this.
     pub fn forget_initiator(&self, initiator: &str, deadline: Instant) -> Result<(), NotForgotten> {
+        // First the turn to change: a change under way may be about to register it for another.
+        let _changing = self.roster.changes.begin(deadline).ok_or(NotForgotten::Busy)?;
         if !self.reservations().knows(initiator) {
             return Ok(());
         }
-        let _changing = self.roster.changes.begin(deadline).ok_or(NotForgotten::Busy)?;
         let before = self.reservations().clone();
         let mut next = before.clone();
         next.forget(initiator);

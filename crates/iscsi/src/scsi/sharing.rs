@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -437,6 +438,48 @@ impl ReservationStore for Arc<Ledger> {
         *self.kept.lock().unwrap() = reservations.clone();
         Ok(())
     }
+}
+
+/// A store that says when it is asked and keeps when it is told to.
+struct Slow {
+    asked: Mutex<Sender<()>>,
+    told: Mutex<Receiver<()>>,
+}
+
+impl ReservationStore for Slow {
+    fn keep(&self, _: &KeptReservations) -> io::Result<()> {
+        self.asked.lock().unwrap().send(()).unwrap();
+        self.told.lock().unwrap().recv().map_err(io::Error::other)
+    }
+}
+
+#[test]
+fn who_is_put_out_while_another_one_registers_him_is_forgotten() {
+    let ((asked, asks), (tell, told)) = (channel(), channel());
+    let Rig { unit, medium, .. } = Rig::new(8);
+    let store = Slow { asked: Mutex::new(asked), told: Mutex::new(told) };
+    let unit = unit.with_reservations(Box::new(store), KeptReservations::default()).unwrap();
+    let nexus = quiet(&unit, Access::ReadWrite);
+    let hosts = Hosts::on(Rig { unit, nexus, medium });
+    let unit = &hosts.rig.unit;
+    unit.let_in("iqn.x:a", Access::ReadWrite);
+    unit.let_in("iqn.x:b", Access::ReadWrite);
+    let port = id("iqn.x:a,i,0x800102030405");
+    let mut both = list((0, 0xb), 8 | 1);
+    both.extend_from_slice(&(port.len() as u32).to_be_bytes());
+    both.extend_from_slice(&port);
+    std::thread::scope(|scope| {
+        let registers = scope.spawn(|| hosts.out(&hosts.b, REGISTER, 0, &both));
+        asks.recv().unwrap();
+        unit.put_out("iqn.x:a");
+        let early = unit.forget_initiator("iqn.x:a", Instant::now());
+        // The second is for what remains when he is forgotten.
+        (0..2).for_each(|_| tell.send(()).unwrap());
+        assert_eq!(registers.join().unwrap(), Completion::GOOD);
+        assert!(matches!(early, Err(NotForgotten::Busy)), "{early:?}");
+    });
+    unit.forget_initiator("iqn.x:a", soon()).unwrap();
+    assert!(!unit.reservations().knows("iqn.x:a") && unit.reservations().knows("iqn.x:b"));
 }
 
 fn hosts_with(ledger: &Arc<Ledger>) -> Hosts {

@@ -202,9 +202,10 @@ impl Backlog {
         })
     }
 
-    /// Drops what has not begun, lets nothing begin any more, and waits for what is running. The
-    /// second time there is nothing left to do.
+    /// Drops what has not begun, lets nothing begin any more, and waits for what is running; what
+    /// waits there for commands of others is given up. The second time there is nothing left to do.
     pub fn close(&self) {
+        self.connection.depart();
         let mut state = self.lock();
         state.attached = None;
         state.queued.clear();

@@ -113,15 +113,9 @@ impl Session<'_> {
             2 => Ok(self.abort_own(pdu.lun)),
             // There is no auto contingent allegiance to clear.
             3 => Err(outcome::NOT_SUPPORTED),
-            4 => {
-                self.abort_own(pdu.lun);
-                Ok(vec![self.void_all(Errand::Clear(deadline))?])
-            }
+            4 => Ok(self.abort_all(pdu.lun, Errand::Clear(deadline))?),
             // A target has one unit, so a warm reset of the target is a reset of that unit.
-            5 | 6 => {
-                self.abort_own(scsi::encode_lun(UNIT_LUN));
-                Ok(vec![self.void_all(Errand::Reset(deadline))?])
-            }
+            5 | 6 => Ok(self.abort_all(scsi::encode_lun(UNIT_LUN), Errand::Reset(deadline))?),
             // Would end the sessions of all other hosts: not for one host to do.
             7 => Err(outcome::NOT_ALLOWED),
             8 => Err(outcome::NO_REASSIGN),
@@ -136,21 +130,25 @@ impl Session<'_> {
     }
 
     /// Voids the tasks of every session of the unit; a worker does the waiting, and then `errand`.
-    fn void_all(&mut self, errand: Errand) -> Result<u64, End> {
+    /// This session's own have to be heard of too: only then are their tags free again.
+    fn abort_all(&mut self, lun: [u8; 8], errand: Errand) -> Result<Vec<u64>, End> {
+        let mut waits_for = self.abort_own(lun);
         if let Some(attached) = &self.attached {
             attached.tasks.void_waiting();
         }
         let ticket = self.pending.ticket();
         let job = Job { ticket, errand, data_out: Buffer::default(), data_in: Buffer::default() };
         self.backlog()?.hand_over(job, true);
-        Ok(ticket)
+        waits_for.push(ticket);
+        Ok(waits_for)
     }
 
     /// Something has ended that functions may wait for.
     pub(super) fn function_heard(&mut self, ticket: u64, went_well: bool) {
         for function in &mut self.functions {
             function.failed |= !went_well && function.waits_for.contains(&ticket);
-            function.waits_for.retain(|waits_for| *waits_for != ticket);
+            // What it has failed to wait for may not end at all.
+            function.waits_for.retain(|waits_for| !function.failed && *waits_for != ticket);
         }
         while let Some(at) = self.functions.iter().position(|it| it.waits_for.is_empty()) {
             let function = self.functions.remove(at);

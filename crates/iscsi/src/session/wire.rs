@@ -237,11 +237,12 @@ impl<'a> Outbox<'a> {
         Ok(())
     }
 
-    /// Sends what is queued, as far as it goes out at once.
-    pub fn last_words(&self) {
+    /// Sends what is queued, as far as it goes out at once. The rest is never said.
+    pub fn last_words(&mut self) {
         if !self.torn {
             self.connection.last_words(&self.bytes);
         }
+        self.bytes.clear();
     }
 
     /// Gives memory back; for quiet moments.

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use osds_iscsi::pdu::request::{NopOut, ScsiCommand, TaskManagement};
+use osds_iscsi::pdu::request::{Logout, NopOut, ScsiCommand, TaskManagement};
 use osds_iscsi::pdu::{NO_TAG, Request, Response};
+use osds_iscsi::scsi::Access;
 use osds_iscsi::{Limits, TargetError};
 
 use crate::initiator::{Data, Error, Session, Tag};
@@ -24,8 +25,13 @@ const HEAD_OF_QUEUE: u8 = 3;
 
 /// Sends a READ of one block with a task attribute, and waits for nothing.
 fn send_read(session: &mut Session, lba: u64, attribute: u8) -> Tag {
+    let itt = session.queue().take_tag();
+    send_read_as(session, itt, lba, attribute);
+    itt
+}
+
+fn send_read_as(session: &mut Session, itt: Tag, lba: u64, attribute: u8) {
     let queue = session.queue();
-    let (itt, cmd_sn) = (queue.take_tag(), queue.take_cmd_sn());
     let mut cdb = [0; 16];
     (cdb[0], cdb[5], cdb[8]) = (0x28, lba as u8, 1);
     let command = ScsiCommand {
@@ -37,13 +43,12 @@ fn send_read(session: &mut Session, lba: u64, attribute: u8) -> Tag {
         lun: LUN,
         itt,
         expected_len: 512,
-        cmd_sn,
+        cmd_sn: queue.take_cmd_sn(),
         exp_stat_sn: 0,
         cdb,
     };
     queue.wire().push(&Request::ScsiCommand(command), &[]);
     queue.wire().flush().unwrap();
-    itt
 }
 
 fn send_function(session: &mut Session, function: u8, referenced_task: Tag) -> Tag {
@@ -291,6 +296,93 @@ fn a_reset_that_takes_too_long_is_rejected_and_may_be_asked_for_again() {
     assert_eq!(next_answer(&mut bob), (reset, 0));
     let told = alice.command(&[0; 6], Data::None).unwrap().good();
     assert!(matches!(told, Err(Error::CheckCondition { key: 6, asc: 0x29, .. })), "{told:?}");
+}
+
+#[test]
+fn what_waits_for_the_blocks_of_another_host_ends_with_its_session() {
+    let scene = Scene::new();
+    let (mut alice, mut bob) = (scene.login(ALICE).unwrap(), scene.login(BOB).unwrap());
+    let write = stuck_write(&scene, &mut alice);
+    send_read(&mut bob, STUCK, SIMPLE);
+    let elsewhere = send_read(&mut bob, ELSEWHERE, SIMPLE);
+    assert_eq!(next_answer(&mut bob), (elsewhere, 0));
+    drop(bob);
+    eventually("the host that is gone", || scene.sessions() == 1);
+    assert_eq!(scene.medium.held(), 1);
+    scene.medium.release();
+    assert_eq!(alice.queue().wait(write).unwrap().status, 0);
+}
+
+#[test]
+fn a_reset_behind_a_stuck_command_of_its_own_is_rejected_in_time() {
+    let limits = Limits { drain_timeout: Duration::from_millis(30), ..Limits::default() };
+    let scene = Scene::with(limits);
+    let mut alice = scene.login(ALICE).unwrap();
+    stuck_write(&scene, &mut alice);
+    let reset = send_function(&mut alice, 5, 0);
+    assert_eq!(next_answer(&mut alice), (reset, 255));
+    scene.medium.release();
+    let ping = send_nop(&mut alice);
+    assert_eq!(next_answer(&mut alice), (ping, 0), "the write is not answered");
+}
+
+#[test]
+fn after_a_reset_the_tags_of_what_ran_are_free() {
+    for function in [4, 5] {
+        let scene = Scene::new();
+        let mut session = scene.login(ALICE).unwrap();
+        for _ in 0..100 {
+            // Whatever the function before has left to tell.
+            while session.test_unit_ready().is_err() {}
+            scene.medium.stick(STUCK);
+            let tag = send_read(&mut session, STUCK, SIMPLE);
+            scene.medium.wait_stuck(1);
+            let reset = send_function(&mut session, function, 0);
+            let ping = send_nop(&mut session);
+            assert_eq!(next_answer(&mut session), (ping, 0));
+            scene.medium.unstick();
+            assert_eq!(next_answer(&mut session), (reset, 0));
+            send_read_as(&mut session, tag, ELSEWHERE, SIMPLE);
+            assert_eq!(next_answer(&mut session).0, tag);
+        }
+    }
+}
+
+#[test]
+fn who_logs_out_and_is_put_out_is_told_once() {
+    let limits = Limits { drain_timeout: Duration::from_millis(20), ..Limits::default() };
+    let scene = Scene::with(limits);
+    let told = || {
+        scene.target.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
+        let mut session = scene.login(ALICE).unwrap();
+        session.test_unit_ready().ok();
+        scene.medium.stick(STUCK);
+        send_read(&mut session, STUCK, SIMPLE);
+        scene.medium.wait_stuck(1);
+        let ping = send_nop(&mut session);
+        assert_eq!(next_answer(&mut session), (ping, 0));
+        let wire = session.queue().wire();
+        let logout =
+            Logout { immediate: true, reason: 0, itt: 7, cid: 0, cmd_sn: 0, exp_stat_sn: 0 };
+        wire.push(&Request::Logout(logout), &[]);
+        wire.flush().unwrap();
+        // Mostly it is read by then, and waits for what is stuck.
+        (0..100).for_each(|_| std::thread::yield_now());
+        assert!(scene.target.revoke(DISK, ALICE).is_err());
+        scene.medium.unstick();
+        let mut numbers = vec![];
+        while let Ok((response, _)) = session.queue().wire().receive_owned() {
+            numbers.push(match response {
+                Response::Logout(pdu) => pdu.counters.stat_sn,
+                Response::AsyncMessage(pdu) => pdu.counters.stat_sn,
+                other => panic!("{other:?}"),
+            });
+        }
+        eventually("drained", || scene.target.revoke(DISK, ALICE).is_ok());
+        assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+        numbers.len() == 2
+    };
+    eventually("the logout came first", told);
 }
 
 #[test]
