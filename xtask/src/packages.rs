@@ -5,7 +5,7 @@
 //! that misses them prints `SKIPPED: <test>: <why>` and passes, unless [`REQUIRE`] is set: then
 //! it must fail. So a machine that could run it never skips it in silence.
 
-mod keystone;
+mod python;
 
 use std::env;
 use std::fs;
@@ -55,7 +55,7 @@ pub fn how() -> String {
 /// Makes sure the packages are there, if that is in our power.
 pub fn ensure() -> Outcome {
     match ensure_debian() {
-        Outcome::Present => keystone::ensure(),
+        Outcome::Present => python::ensure(),
         missing @ Outcome::Missing(_) => missing,
     }
 }
@@ -92,7 +92,7 @@ fn ensure_debian() -> Outcome {
 fn missing() -> Vec<String> {
     let mut missing: Vec<String> =
         PROGRAMS.iter().filter(|name| on_path(name).is_none()).map(|name| (*name).into()).collect();
-    if !keystone::can_be_made() {
+    if !python::can_be_made() {
         missing.push("python's venv with pip".into());
     }
     if !qemu_speaks_iscsi() {

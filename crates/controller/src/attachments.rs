@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::hosts::NewHost;
 use crate::volumes::with_state;
-use crate::{Caller, Controller, Error, hosts, volumes};
+use crate::{Caller, Controller, Error, hosts, requests, volumes};
 
 /// A request to attach.
 #[derive(Clone, Debug)]
@@ -106,6 +106,11 @@ impl Controller {
         let id = AttachmentId(Uuid::now_v7());
         let now = self.clock.now();
         let wished = decide(self.store.as_ref(), |view| {
+            if let Some(before) = requests::made_before(view, caller, now)? {
+                let (volume, host) =
+                    attachment_of(view, AttachmentId(before), caller).ok_or_else(requests::gone)?;
+                return Ok((Txn::new(), Attached { volume: Arc::clone(&volume.value), host }));
+            }
             let (host, volume) = both(view, caller, &host, &new.volume)?;
             let pool = view.get::<Pool>(volume.pool);
             let (protocol, read_only_enforced) = self.reach(pool)?;
@@ -141,14 +146,16 @@ impl Controller {
                 access::attach(&volume.state, &request).map_err(Error::refused("", view))?;
             let host_id = host.id;
             if state == volume.state {
-                let volume = Arc::clone(&volume.value);
-                return Ok((Txn::new(), Attached { volume, host: host_id }));
+                let attached = Attached { volume: Arc::clone(&volume.value), host: host_id };
+                let held = attached.attachment().id;
+                return Ok((requests::remember(Txn::new(), view, caller, held, now), attached));
             }
             let next = with_state(volume, state, now);
             let txn = Txn::new()
                 .replace(volume, next.clone())
                 // Written, though unchanged: else the host could be deleted at this very moment.
                 .replace(host, Host::clone(host));
+            let txn = requests::remember(txn, view, caller, id, now);
             Ok((txn, Attached { volume: Arc::new(next), host: host_id }))
         });
         let attached = wished.await?;
@@ -358,7 +365,11 @@ impl Controller {
         });
         match known {
             Some(id) => Ok(id),
-            None => Ok(self.create_host(caller, described.clone()).await?.id.to_string()),
+            // The request's key is for the attachment.
+            None => {
+                let caller = Caller { once: None, ..caller.clone() };
+                Ok(self.create_host(&caller, described.clone()).await?.id.to_string())
+            }
         }
     }
 }
@@ -395,13 +406,19 @@ fn find<'a>(
     caller: &Caller,
     id: &str,
 ) -> Result<(&'a Versioned<Volume>, HostId), Error> {
-    let found = id.parse().ok().and_then(|id: AttachmentId| {
-        let (volume, host) = view.attachment(id)?;
-        let volume = view.get::<Volume>(volume)?;
-        let held = volume.state.attachments.get(&host)?;
-        caller.sees(&held.about.tenant).then_some((volume, host))
-    });
+    let found = id.parse().ok().and_then(|id| attachment_of(view, id, caller));
     found.ok_or_else(|| not_found(caller, id))
+}
+
+fn attachment_of<'a>(
+    view: &'a View,
+    id: AttachmentId,
+    caller: &Caller,
+) -> Option<(&'a Versioned<Volume>, HostId)> {
+    let (volume, host) = view.attachment(id)?;
+    let volume = view.get::<Volume>(volume)?;
+    let held = volume.state.attachments.get(&host)?;
+    caller.sees(&held.about.tenant).then_some((volume, host))
 }
 
 fn not_found(caller: &Caller, id: &str) -> Error {

@@ -1,9 +1,10 @@
 //! What a fresh installation needs before the first request.
 
+use osds_model::{TenantId, UserId};
 use osds_store::ClaimKind;
 
 use crate::profiles::{DEFAULT_PROFILE, NewProfile};
-use crate::{Controller, Error};
+use crate::{Caller, Controller, Error};
 
 impl Controller {
     /// Makes the profile that volumes without one are made under, as the original's installer
@@ -20,7 +21,13 @@ impl Controller {
             storage_type: "block".to_owned(),
             ..NewProfile::default()
         };
-        match self.create_profile(profile).await {
+        let nobody = Caller {
+            tenant: TenantId::default(),
+            user: UserId::default(),
+            admin: true,
+            once: None,
+        };
+        match self.create_profile(&nobody, profile).await {
             // Another controller was quicker.
             Ok(_) | Err(Error::Invalid(_)) => Ok(()),
             Err(error) => Err(error),

@@ -35,6 +35,9 @@ pub enum Error {
     /// The dock did not answer.
     #[error(transparent)]
     Dock(#[from] osds_dock_api::DockError),
+    /// The key of the request belongs to another request.
+    #[error("this Idempotency-Key was used for another request; use a new one")]
+    KeyReused,
     /// The records could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -15,7 +15,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::volumes::with_state;
-use crate::{Caller, Controller, Error};
+use crate::{Caller, Controller, Error, requests};
 
 /// A request for a host.
 #[derive(Clone, Debug, Default)]
@@ -82,15 +82,20 @@ impl Controller {
             fence: None,
         };
         check(&host)?;
+        let now = host.created_at;
         let made = decide(self.store.as_ref(), |view| {
+            if let Some(before) = requests::made_before(view, caller, now)? {
+                let before = view.get::<Host>(HostId(before)).ok_or_else(requests::gone)?;
+                return Ok((Txn::new(), Arc::clone(&before.value)));
+            }
             if view.host_named(&host.tenant, &host.name).is_some() {
                 return Err(taken(&host.name));
             }
             let claim = Claim::host_name(&host.tenant, &host.name, host.id);
-            Ok((Txn::new().create(claim).create(host.clone()), ()))
+            let txn = Txn::new().create(claim).create(host.clone());
+            Ok((requests::remember(txn, view, caller, host.id, now), Arc::new(host.clone())))
         });
-        made.await?;
-        Ok(Arc::new(host))
+        Ok(made.await?)
     }
 
     /// The hosts that the caller sees, in the order of their ids.

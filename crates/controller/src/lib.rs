@@ -16,6 +16,7 @@ mod hosts;
 mod pools;
 mod profiles;
 pub mod reconcile;
+mod requests;
 mod status;
 mod volumes;
 mod wait;
@@ -36,6 +37,7 @@ pub use error::Error;
 pub use hosts::{HostUpdate, NewHost};
 pub use profiles::{NewProfile, ProfileUpdate};
 pub use reconcile::{Figures, Reconciler, Settings};
+pub use requests::Once;
 pub use status::{attachment_status, volume_status};
 pub use volumes::{NewVolume, VolumeUpdate};
 
@@ -51,6 +53,8 @@ pub struct Caller {
     pub user: UserId,
     /// Whether the caller sees what belongs to every tenant.
     pub admin: bool,
+    /// What the request is known by, if it is to be done once however often it comes.
+    pub once: Option<Once>,
 }
 
 impl Caller {

@@ -16,7 +16,7 @@ use osds_store::{Claim, ClaimKind, Txn, Versioned, View, decide};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Controller, Error};
+use crate::{Caller, Controller, Error, requests};
 
 /// The profile that volumes without one are made under.
 pub(crate) const DEFAULT_PROFILE: &str = "default_block";
@@ -58,7 +58,11 @@ impl Controller {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a bad name, a name that is taken, or a malformed filter.
-    pub async fn create_profile(&self, new: NewProfile) -> Result<Arc<Profile>, Error> {
+    pub async fn create_profile(
+        &self,
+        caller: &Caller,
+        new: NewProfile,
+    ) -> Result<Arc<Profile>, Error> {
         let failed = |why: String| Error::Invalid(format!("create profile failed: {why}"));
         let storage_type = match new.storage_type.as_str() {
             "" | "block" => "block",
@@ -89,15 +93,21 @@ impl Controller {
             file_defaults(&mut profile.provisioning);
         }
         check(&profile).map_err(&failed)?;
+        let now = profile.created_at;
         let made = decide(self.store.as_ref(), |view| {
+            if let Some(before) = requests::made_before(view, caller, now)? {
+                let before = view.get::<Profile>(ProfileId(before)).ok_or_else(requests::gone)?;
+                return Ok((Txn::new(), Arc::clone(&before.value)));
+            }
             if view.claim(ClaimKind::ProfileName, &profile.name).is_some() {
                 return Err(failed(taken(&profile.name)));
             }
             let claim = Claim::profile_name(&profile.name, profile.id);
-            Ok((Txn::new().create(claim).create(profile.clone()), ()))
+            let txn = Txn::new().create(claim).create(profile.clone());
+            let txn = requests::remember(txn, view, caller, profile.id, now);
+            Ok((txn, Arc::new(profile.clone())))
         });
-        made.await?;
-        Ok(Arc::new(profile))
+        Ok(made.await?)
     }
 
     /// All profiles, in the order of their ids.

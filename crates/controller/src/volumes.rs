@@ -18,7 +18,7 @@ use osds_store::{Txn, Versioned, View, decide};
 use tracing::info;
 use uuid::Uuid;
 
-use crate::{Caller, Controller, Error, profiles};
+use crate::{Caller, Controller, Error, profiles, requests};
 
 const DEFAULT_ZONE: &str = "default";
 
@@ -69,6 +69,10 @@ impl Controller {
         let id = VolumeId(Uuid::now_v7());
         let created_at = self.clock.now();
         let made = decide(self.store.as_ref(), |view| {
+            if let Some(before) = requests::made_before(view, caller, created_at)? {
+                let before = view.get::<Volume>(VolumeId(before)).ok_or_else(requests::gone)?;
+                return Ok((Txn::new(), Volume::clone(before)));
+            }
             let profile = profiles::for_volume(view, &new.profile)?;
             let size = check_new(&new)?;
             let (pool, terms) = choose(view, profile, &new, size)?;
@@ -92,11 +96,13 @@ impl Controller {
                 .replace(pool, with_allocated(pool, pool.allocated.plus(size)))
                 // Written, though unchanged: else a profile could be deleted at this very moment.
                 .replace(profile, Profile::clone(profile));
-            Ok((txn, volume))
+            Ok((requests::remember(txn, view, caller, id, created_at), volume))
         });
         let volume = made.await?;
-        info!(volume_id = %id, pool_id = %volume.pool, "volume wished for");
-        self.poke(id);
+        if volume.id == id {
+            info!(volume_id = %id, pool_id = %volume.pool, "volume wished for");
+        }
+        self.poke(volume.id);
         Ok(Arc::new(volume))
     }
 

@@ -10,7 +10,7 @@ use puppet::Scene;
 async fn a_profile_whose_name_was_never_claimed_can_be_deleted() {
     let scene = Scene::new(vec![], 1);
     let new = NewProfile { name: "p".to_owned(), ..NewProfile::default() };
-    let profile = scene.controller.create_profile(new).await.unwrap();
+    let profile = scene.controller.create_profile(&Scene::admin(), new).await.unwrap();
     let txn = Txn::new().remove(scene.store.view().claim(ClaimKind::ProfileName, "p").unwrap());
     scene.store.commit(txn).await.unwrap();
     scene.controller.delete_profile(&profile.id.to_string()).await.unwrap();

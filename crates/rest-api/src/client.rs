@@ -6,6 +6,7 @@
 //!
 //! [`Request::wait`] asks the server to answer only when the thing has settled
 //! (`Prefer: wait`, RFC 7240, section 4.3); [`Answer::waited`] tells whether it knew how to.
+//! Every POST carries an `Idempotency-Key` of its own, so that sending it again makes nothing twice.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -194,7 +195,8 @@ impl Client {
     #[must_use]
     pub fn request_at(&self, method: Method, path: &str) -> Request<'_> {
         let url = format!("{}{path}", self.settings.endpoint);
-        Request { client: self, method, url, body: Vec::new(), wait: None }
+        let once = (method == Method::POST).then(|| uuid::Uuid::now_v7().to_string());
+        Request { client: self, method, url, body: Vec::new(), wait: None, once }
     }
 
     /// Reads `path` under the tenant.
@@ -263,6 +265,8 @@ pub struct Request<'a> {
     url: String,
     body: Vec<u8>,
     wait: Option<Duration>,
+    /// By what the server knows the request when it is sent again.
+    once: Option<String>,
 }
 
 impl Request<'_> {
@@ -307,6 +311,9 @@ impl Request<'_> {
             .header("Content-Type", "application/json");
         if let Some(wait) = self.wait {
             request = request.header("Prefer", format!("wait={}", wait.as_secs()));
+        }
+        if let Some(key) = &self.once {
+            request = request.header("Idempotency-Key", format!("\"{key}\""));
         }
         if let Some(token) = token {
             request = request.header("X-Auth-Token", token.expose());

@@ -25,6 +25,7 @@ const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
 const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
+const ANOTHER_REQUEST: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
 const NOT_YET: StatusCode = StatusCode::NOT_IMPLEMENTED;
 const LATER: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
@@ -44,6 +45,8 @@ pub(crate) enum Failure {
     TooLarge(usize),
     /// The body did not come, or not in time.
     Unread,
+    /// The request's key is no key.
+    BadKey,
     /// A query parameter is not as it has to be.
     Parameter(BadParameter),
     /// There is no such version of the API.
@@ -95,6 +98,9 @@ impl IntoResponse for Failure {
             Self::Body(bad) => plain(&bad.to_string()),
             Self::TooLarge(most) => plain(&format!("request body is larger than {most} bytes")),
             Self::Unread => plain("request body did not arrive in time"),
+            Self::BadKey => plain(
+                "Idempotency-Key has to be 1 to 255 visible ASCII characters, in quotes or not",
+            ),
             Self::Parameter(bad) => plain(&bad.to_string()),
             Self::NoSuchVersion(version) => {
                 said(NOT_FOUND, JSON, &format!("can't find the version: {version}"))
@@ -125,6 +131,9 @@ fn of_controller(error: &Error) -> Response {
             error!(error = %dock, "a dock gave no answer");
             later("the dock does not answer at the moment; try again")
         }
+        // As the draft of the header says. No client of the original sends one, so that the
+        // original's habit of 400 for everything binds nobody.
+        Error::KeyReused => said(ANOTHER_REQUEST, JSON, &error.to_string()),
         // Messages of the store name files: they are for the log, not for users.
         Error::Store(store) if store.retryable() => {
             error!(error = chain(store), "the records could not be used");

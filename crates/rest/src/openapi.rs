@@ -39,6 +39,14 @@ pub(crate) fn finish(document: &mut OpenApi) {
         operation.operation_id = Some(format!("{tag}.{handler}"));
         // The first paragraph of a comment is broken into lines for our eyes only.
         operation.summary = operation.summary.take().map(|text| text.replace('\n', " "));
+        // What is refused before a handler sees it is text to its content type, as in the original.
+        for (status, response) in &mut operation.responses.responses {
+            if let (true, RefOr::T(response)) = (status == "400", response)
+                && let Some(content) = response.content.get("application/json").cloned()
+            {
+                response.content.insert("text/plain".to_owned(), content);
+            }
+        }
     }
     let Some(components) = &mut document.components else { return };
     for (name, must) in [

@@ -4,6 +4,7 @@
 //! compare-and-swap lets one of them win, on etcd too. A claim is created, moved and removed in
 //! the transaction of the record that owns it.
 
+use osds_model::Timestamp;
 use osds_model::id::{HostId, ProfileId, TenantId};
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
@@ -19,6 +20,8 @@ pub enum ClaimKind {
     ProfileName,
     /// The name of a host in its tenant: see [`Claim::host_name_value`].
     HostName,
+    /// A request's own key: see [`Claim::request_value`].
+    Request,
 }
 
 impl ClaimKind {
@@ -26,6 +29,7 @@ impl ClaimKind {
         match self {
             Self::ProfileName => "profileName",
             Self::HostName => "hostName",
+            Self::Request => "request",
         }
     }
 }
@@ -39,20 +43,52 @@ pub struct Claim {
     pub value: String,
     /// The record that has it.
     pub owner: Uuid,
+    /// What was asked under it, when it is the key of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
+}
+
+/// A request, as far as it takes to know it again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Asked {
+    /// When it came first.
+    pub at: Timestamp,
+    /// Another request has another one.
+    pub fingerprint: Uuid,
 }
 
 impl Claim {
     /// `owner` is called `name`.
     #[must_use]
     pub fn profile_name(name: &str, owner: ProfileId) -> Self {
-        Self { what: ClaimKind::ProfileName, value: name.to_owned(), owner: owner.into() }
+        Self {
+            what: ClaimKind::ProfileName,
+            value: name.to_owned(),
+            owner: owner.into(),
+            asked: None,
+        }
     }
 
     /// `owner` is called `name` in `tenant`.
     #[must_use]
     pub fn host_name(tenant: &TenantId, name: &str, owner: HostId) -> Self {
         let value = Self::host_name_value(tenant, name);
-        Self { what: ClaimKind::HostName, value, owner: owner.into() }
+        Self { what: ClaimKind::HostName, value, owner: owner.into(), asked: None }
+    }
+
+    /// `owner` is what a request made that its client, of `tenant`, calls `key`.
+    #[must_use]
+    pub fn request(tenant: &TenantId, key: &str, owner: Uuid, asked: Asked) -> Self {
+        let value = Self::request_value(tenant, key);
+        Self { what: ClaimKind::Request, value, owner, asked: Some(asked) }
+    }
+
+    /// The word that a request's key makes: with the length of the tenant, for a tenant may have
+    /// any letter in it.
+    #[must_use]
+    pub fn request_value(tenant: &TenantId, key: &str) -> String {
+        let tenant = tenant.to_string();
+        format!("{}:{tenant}/{key}", tenant.len())
     }
 
     /// The word that a host name makes: a host name has no `/`, so no two pairs make the same.

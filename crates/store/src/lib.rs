@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use claim::{Claim, ClaimKind};
+pub use claim::{Asked, Claim, ClaimKind};
 pub use decide::{DecideError, decide};
 pub use embedded::EmbeddedStore;
 pub use error::StoreError;

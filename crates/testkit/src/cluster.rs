@@ -129,7 +129,12 @@ impl Cluster {
     /// Who asks, everywhere.
     #[must_use]
     pub fn admin() -> Caller {
-        Caller { tenant: TenantId::from("tenant"), user: UserId::default(), admin: true }
+        Caller {
+            tenant: TenantId::from("tenant"),
+            user: UserId::default(),
+            admin: true,
+            once: None,
+        }
     }
 
     /// Registers a host with one iSCSI initiator.

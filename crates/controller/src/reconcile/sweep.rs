@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::Reconciler;
 use crate::Error;
 use crate::hosts::put_out;
+use crate::requests;
 use crate::volumes::with_allocated;
 
 impl Reconciler {
@@ -23,6 +24,10 @@ impl Reconciler {
         self.finish_fences().await;
         self.poke_unsettled();
         self.mend_allocations().await;
+        let now = self.inner.clock.now();
+        if let Err(error) = requests::forget_old(self.inner.store.as_ref(), now).await {
+            warn!(%error, "old request keys not forgotten; will try again");
+        }
     }
 
     /// A fence whose controller crashed before every volume was detached.

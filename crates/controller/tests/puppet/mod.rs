@@ -158,7 +158,12 @@ impl Scene {
     }
 
     pub(crate) fn admin() -> Caller {
-        Caller { tenant: TenantId::from("tenant"), user: UserId::default(), admin: true }
+        Caller {
+            tenant: TenantId::from("tenant"),
+            user: UserId::default(),
+            admin: true,
+            once: None,
+        }
     }
 
     pub(crate) async fn create(&self, name: &str, pool: PoolId) -> VolumeId {

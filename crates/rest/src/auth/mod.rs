@@ -74,7 +74,7 @@ impl Authority {
             Inner::Believing => {
                 let admin = path_tenant == ADMIN_TENANT;
                 let tenant = path_tenant.into();
-                return Ok(Caller { tenant, user: UserId::default(), admin });
+                return Ok(Caller { tenant, user: UserId::default(), admin, once: None });
             }
             Inner::Keystone { keystone, policy } => (keystone, policy),
         };
@@ -95,6 +95,7 @@ impl Authority {
             tenant: proven.project.as_str().into(),
             user: proven.user.as_str().into(),
             admin: proven.is_admin(),
+            once: None,
         })
     }
 }

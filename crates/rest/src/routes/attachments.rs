@@ -14,7 +14,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use osds_controller::{
-    Attached, AttachmentUpdate, AttachmentsOf, HostRef, NewAttachment, NewHost, attachment_status,
+    Attached, AttachmentUpdate, AttachmentsOf, Caller, HostRef, NewAttachment, NewHost,
+    attachment_status,
 };
 use osds_model::host::Protocol;
 use osds_model::{AttachmentId, Initiator};
@@ -25,7 +26,7 @@ use utoipa_axum::routes;
 
 use super::list_query;
 use crate::auth::Scope;
-use crate::body::Sent;
+use crate::body::{New, Sent};
 use crate::errors::Failure;
 use crate::prefer::Prefer;
 use crate::{App, answer};
@@ -42,6 +43,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     post, path = "/v1beta/{tenantId}/block/attachments", tag = "attachments",
     params(
         ("tenantId" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key and body again \
+         gives what the first request made"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when the \
          target has let the host in"),
     ),
@@ -49,13 +52,15 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses(
         (status = 202, body = AttachmentView<'static>),
         (status = 400, body = ErrorBody<'static>),
+        (status = 422, description = "The key was used for another request",
+         body = ErrorBody<'static>),
     ),
 )]
 async fn create(
     State(app): State<Arc<App>>,
     scope: Scope,
     prefer: Prefer,
-    Sent(new): Sent<request::NewAttachment>,
+    New { sent: new, once }: New<request::NewAttachment>,
 ) -> Result<Response, Failure> {
     let host = match new.host_info {
         Some(info) if new.host_id.is_empty() => HostRef::Described(described(info)),
@@ -69,7 +74,8 @@ async fn create(
         mountpoint: new.mountpoint,
         metadata: new.metadata,
     };
-    let mut attached = app.controller.attach(&scope.caller, new).await?;
+    let caller = Caller { once, ..scope.caller.clone() };
+    let mut attached = app.controller.attach(&caller, new).await?;
     if let Some(limit) = prefer.wait() {
         let id = attached.attachment().id;
         attached = after(&app, &scope, id, limit).await.unwrap_or(attached);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{HostUpdate, NewHost};
+use osds_controller::{Caller, HostUpdate, NewHost};
 use osds_rest_api::request::{Given, NewFence};
 use osds_rest_api::{ErrorBody, HostView, json, request};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::list_query;
 use crate::auth::Scope;
-use crate::body::Sent;
+use crate::body::{New, Sent};
 use crate::errors::Failure;
 use crate::{App, answer};
 
@@ -31,17 +31,23 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// Registers a host.
 #[utoipa::path(
     post, path = "/v1beta/{tenantId}/host/hosts", tag = "hosts",
-    params(("tenantId" = String, Path)),
+    params(
+        ("tenantId" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key and body again \
+         gives what the first request made"),
+    ),
     request_body = request::NewHost,
     responses(
         (status = 200, body = HostView<'static>),
         (status = 400, body = ErrorBody<'static>),
+        (status = 422, description = "The key was used for another request",
+         body = ErrorBody<'static>),
     ),
 )]
 async fn create(
     State(app): State<Arc<App>>,
     scope: Scope,
-    Sent(new): Sent<request::NewHost>,
+    New { sent: new, once }: New<request::NewHost>,
 ) -> Result<Response, Failure> {
     let new = NewHost {
         name: new.host_name,
@@ -53,7 +59,8 @@ async fn create(
         availability_zones: new.availability_zones,
         initiators: new.initiators,
     };
-    let host = app.controller.create_host(&scope.caller, new).await?;
+    let caller = Caller { once, ..scope.caller.clone() };
+    let host = app.controller.create_host(&caller, new).await?;
     Ok(answer::ok(&HostView::of(&host)))
 }
 
@@ -129,6 +136,7 @@ async fn delete(State(app): State<Arc<App>>, scope: Scope) -> Result<Response, F
     request_body = Option<NewFence>,
     responses(
         (status = 200, body = HostView<'static>),
+        (status = 400, body = ErrorBody<'static>),
         (status = 404, body = ErrorBody<'static>),
     ),
 )]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{NewProfile, ProfileUpdate};
+use osds_controller::{Caller, NewProfile, ProfileUpdate};
 use osds_model::Profile;
 use osds_rest_api::request::CustomProperties;
 use osds_rest_api::{ErrorBody, ProfileView, json, request};
@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::list_query;
 use crate::auth::Scope;
-use crate::body::Sent;
+use crate::body::{New, Sent};
 use crate::errors::Failure;
 use crate::{App, answer};
 
@@ -34,19 +34,26 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// Makes a profile.
 #[utoipa::path(
     post, path = "/v1beta/{tenantId}/profiles", tag = "profiles",
-    params(("tenantId" = String, Path)),
+    params(
+        ("tenantId" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key and body again \
+         gives what the first request made"),
+    ),
     request_body = request::NewProfile,
     responses(
         (status = 200, body = ProfileView<'static>),
         (status = 400, body = ErrorBody<'static>),
+        (status = 422, description = "The key was used for another request",
+         body = ErrorBody<'static>),
     ),
 )]
 async fn create(
     State(app): State<Arc<App>>,
-    _: Scope,
-    Sent(new): Sent<request::NewProfile>,
+    scope: Scope,
+    New { sent: new, once }: New<request::NewProfile>,
 ) -> Result<Response, Failure> {
-    let profile = app.controller.create_profile(NewProfile {
+    let caller = Caller { once, ..scope.caller };
+    let new = NewProfile {
         name: new.name,
         description: new.description,
         storage_type: new.storage_type,
@@ -55,8 +62,9 @@ async fn create(
         snapshot: new.snapshot_properties,
         data_protection: new.data_protection_properties,
         custom: new.custom_properties,
-    });
-    Ok(answer::ok(&ProfileView::of(&*profile.await?)))
+    };
+    let profile = app.controller.create_profile(&caller, new).await?;
+    Ok(answer::ok(&ProfileView::of(&profile)))
 }
 
 /// The profiles.
@@ -134,7 +142,7 @@ async fn delete(State(app): State<Arc<App>>, scope: Scope) -> Result<Response, F
     get, path = "/v1beta/{tenantId}/profiles/{id}/customProperties", tag = "profiles",
     params(("tenantId" = String, Path), ("id" = String, Path)),
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = Option<BTreeMap<String, Value>>),
         (status = 404, body = ErrorBody<'static>),
     ),
 )]
@@ -148,7 +156,7 @@ async fn custom(State(app): State<Arc<App>>, scope: Scope) -> Result<Response, F
     params(("tenantId" = String, Path), ("id" = String, Path)),
     request_body = Object,
     responses(
-        (status = 200, body = Object),
+        (status = 200, body = Option<BTreeMap<String, Value>>),
         (status = 400, body = ErrorBody<'static>),
         (status = 404, body = ErrorBody<'static>),
     ),

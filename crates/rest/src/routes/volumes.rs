@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{NewVolume, VolumeUpdate, volume_status};
+use osds_controller::{Caller, NewVolume, VolumeUpdate, volume_status};
 use osds_model::{Volume, VolumeId};
 use osds_rest_api::request::Resize;
 use osds_rest_api::{ErrorBody, VolumeView, json, request};
@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::list_query;
 use crate::auth::Scope;
-use crate::body::Sent;
+use crate::body::{New, Sent};
 use crate::errors::Failure;
 use crate::prefer::Prefer;
 use crate::{App, answer};
@@ -36,19 +36,23 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     post, path = "/v1beta/{tenantId}/block/volumes", tag = "volumes",
     params(
         ("tenantId" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key and body again \
+         gives what the first request made"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is made"),
     ),
     request_body = request::NewVolume,
     responses(
         (status = 202, body = VolumeView<'static>),
         (status = 400, body = ErrorBody<'static>),
+        (status = 422, description = "The key was used for another request",
+         body = ErrorBody<'static>),
     ),
 )]
 async fn create(
     State(app): State<Arc<App>>,
     scope: Scope,
     prefer: Prefer,
-    Sent(new): Sent<request::NewVolume>,
+    New { sent: new, once }: New<request::NewVolume>,
 ) -> Result<Response, Failure> {
     let new = NewVolume {
         name: new.name,
@@ -61,7 +65,8 @@ async fn create(
         metadata: new.metadata,
         snapshot: new.snapshot_id,
     };
-    let volume = app.controller.create_volume(&scope.caller, new).await?;
+    let caller = Caller { once, ..scope.caller.clone() };
+    let volume = app.controller.create_volume(&caller, new).await?;
     let volume = settled(&app, &scope, &prefer, volume).await;
     Ok(prefer.applied(answer::accepted(&view(&volume))))
 }

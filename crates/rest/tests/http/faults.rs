@@ -337,8 +337,8 @@ fn b23_free_space_is_what_is_left_and_broken_pools_show() {
     assert_eq!(shared_pool(10).usable, gib(10));
 }
 
-/// The same request twice makes one attachment. (Two requests for volumes make two volumes: their
-/// names are not unique, so a retry cannot be told from a wish.)
+/// The same request twice makes one attachment. (Two requests for volumes make two volumes, unless
+/// they say by an `Idempotency-Key` that they are one: see `once`.)
 #[test]
 fn b24_a_retried_attach_makes_no_second_attachment() {
     let scene = Scene::new();

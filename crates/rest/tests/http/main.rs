@@ -2,16 +2,19 @@
 //! over fake drivers: what the original's clients see, what of its faults is gone, and what a
 //! hostile client can not do.
 
+mod assignment;
 mod client;
 mod contract;
 mod faults;
 mod hostile;
 mod metrics;
+mod once;
 mod openapi;
 mod prefer;
 mod races;
 mod random;
 mod replay;
 mod scene;
+mod schema;
 mod tls;
 mod traps;
