@@ -195,18 +195,26 @@ impl Ledger {
         let path = self.path(wish.volume);
         let new = path.with_extension("new");
         let entry = Entry { format: FORMAT, wish: wish.clone() };
-        let write = || -> io::Result<()> {
-            let bytes = serde_json::to_vec(&entry)?;
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&bytes)?;
-            file.sync_data()?;
-            fs::rename(&new, &path)?;
-            File::open(&self.inner.directory)?.sync_all()
-        };
-        write().map_err(io_error("writing ledger entry", &path))
+        replace(&self.inner.directory, &path, &new, &entry)
+            .map_err(io_error("writing ledger entry", &path))
     }
+}
+
+/// Puts `entry` in the place of the file `path` of `directory`, by way of `new`: whole or not at
+/// all, and durable when it returns.
+pub(crate) fn replace(
+    directory: &Path,
+    path: &Path,
+    new: &Path,
+    entry: &impl Serialize,
+) -> io::Result<()> {
+    let bytes = serde_json::to_vec(entry)?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(new)?;
+    file.write_all(&bytes)?;
+    file.sync_data()?;
+    fs::rename(new, path)?;
+    File::open(directory)?.sync_all()
 }
 
 fn read_all(directory: &Path) -> Result<BTreeMap<VolumeId, VolumeWish>, LedgerError> {

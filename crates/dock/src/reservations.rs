@@ -5,14 +5,15 @@
 //! is exported the target has the truth, and before that the file. One that cannot be understood
 //! keeps its volume from being exported: without it a fenced host could write.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use osds_drivers::{KeptReservations, ReservationShelf};
 use osds_model::{VolumeId, VolumeWish};
 use serde::{Deserialize, Serialize};
+
+use crate::ledger::replace;
 
 const FORMAT: u16 = 1;
 
@@ -101,17 +102,8 @@ impl ReservationShelf for ReservationFiles {
         // Ends in `new`, so that the ledger removes what a crash leaves of it.
         let new = self.directory.join(format!("{volume}.reservations.new"));
         let entry = Entry { format: FORMAT, reservations: reservations.clone() };
-        let write = || -> io::Result<()> {
-            let bytes = serde_json::to_vec(&entry)?;
-            let mut options = OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&bytes)?;
-            file.sync_data()?;
-            fs::rename(&new, &path)?;
-            self.sync()
-        };
-        write().map_err(|error| about("keeping", &path, &error))
+        replace(&self.directory, &path, &new, &entry)
+            .map_err(|error| about("keeping", &path, &error))
     }
 }
 
