@@ -13,6 +13,9 @@ mod action;
 mod check;
 mod parse;
 
+/// The rule that says who is an administrator.
+const ADMIN_RULE: &str = "admin_api";
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
@@ -68,6 +71,8 @@ pub enum Warning {
     },
     /// An action of the API has no rule: nobody may do it.
     NoRule(Action),
+    /// There is no rule that says who is an administrator.
+    NoAdministrators,
 }
 
 impl fmt::Display for Warning {
@@ -80,6 +85,9 @@ impl fmt::Display for Warning {
                 write!(f, "rule \"{rule}\" asks for \"{missing}\", which no request has")
             }
             Self::NoRule(action) => write!(f, "no rule for \"{action}\": nobody may do it"),
+            Self::NoAdministrators => {
+                write!(f, "no rule \"{ADMIN_RULE}\": nobody sees what belongs to other tenants")
+            }
         }
     }
 }
@@ -125,6 +133,13 @@ impl Policy {
         self.rules.get(action.as_str()).is_some_and(|check| check.holds(self, subject, target))
     }
 
+    /// Whether somebody is an administrator, who sees what belongs to every tenant: the rule
+    /// `admin_api` says so, and nobody is one without it.
+    #[must_use]
+    pub fn is_admin(&self, subject: &Subject<'_>, target: &Target<'_>) -> bool {
+        self.rules.get(ADMIN_RULE).is_some_and(|check| check.holds(self, subject, target))
+    }
+
     /// What can never say yes; to be logged when the policy is read.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
@@ -144,6 +159,9 @@ impl Policy {
         }
         let missing = Action::ALL.iter().filter(|action| !self.rules.contains_key(action.as_str()));
         warnings.extend(missing.map(|action| Warning::NoRule(*action)));
+        if !self.rules.contains_key(ADMIN_RULE) {
+            warnings.push(Warning::NoAdministrators);
+        }
         warnings
     }
 
@@ -247,6 +265,10 @@ mod tests {
         let admin = Subject { roles: &admins, is_admin_project: true, ..PLAIN };
         assert!(policy.allows(Action::PoolList, &admin, &own));
         assert!(policy.allows(Action::VolumeDelete, &admin, &other));
+        // Who may do all that a tenant may is not yet one who sees every tenant.
+        assert!(policy.allows(Action::VolumeList, &elsewhere, &own));
+        assert!(!policy.is_admin(&elsewhere, &own) && policy.is_admin(&admin, &own));
+        assert!(!one("role:admin").is_admin(&admin, &own), "no rule, no administrator");
     }
 
     #[test]
@@ -275,7 +297,7 @@ mod tests {
 
     #[test]
     fn lists_of_lists_are_or_of_ands() {
-        let json = r#"{"volume:get": [["role:a", "role:b"], ["role:c"]], "volume:list": [], "dock:get": [[]]}"#;
+        let json = r#"{"volume:get": [["role:a", "role:b"], ["role:c"]], "volume:list": [], "dock:get": [[]], "dock:list": [[], "role:c"]}"#;
         let policy = Policy::parse(json).unwrap();
         let target = Target { tenant_id: "t1", user_id: "" };
         for (names, expected) in [(vec!["a"], false), (vec!["a", "b"], true), (vec!["c"], true)] {
@@ -284,6 +306,12 @@ mod tests {
             assert_eq!(policy.allows(Action::VolumeGet, &subject, &target), expected, "{names:?}");
         }
         assert!(policy.allows(Action::VolumeList, &PLAIN, &target), "an empty list is no demand");
+        // As oslo.policy has it: a list of nothing but empty lists is nobody's.
+        assert!(!policy.allows(Action::DockGet, &PLAIN, &target), "none of no ways");
+        let names = roles(&["c"]);
+        let subject = Subject { roles: &names, ..PLAIN };
+        assert!(policy.allows(Action::DockList, &subject, &target), "a bare text is a list of one");
+        assert!(!policy.allows(Action::DockList, &PLAIN, &target));
     }
 
     #[test]
@@ -304,6 +332,9 @@ mod tests {
             "not",
             "()",
             ":x",
+            "not http://decider/%(tenant_id)s",
+            "https:x",
+            "not tenant_id:a-%(tenant_id)s",
         ] {
             let json = serde_json::json!({ "a": text }).to_string();
             assert!(refused(&json).starts_with(r#"rule "a": "#), "{text}");
