@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use osds_keyring::Keyring;
 
 use crate::config::{Config, auth};
@@ -19,6 +19,10 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     // One that is not there is made at the first start; the directory may be another user's.
     if key_file.exists() {
         Keyring::read(&key_file)?;
+    } else if let Some(folder) = key_file.parent().filter(|_| config.secrets.key_file.is_some())
+        && !folder.is_dir()
+    {
+        bail!("secrets.key_file: there is no folder {}; make it", folder.display());
     }
     for backend in &config.backends {
         let loaded = load(backend)?;

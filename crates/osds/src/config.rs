@@ -275,7 +275,7 @@ impl Config {
     /// # Errors
     /// What is wrong, where, and what to do.
     pub fn parse(text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text)?;
+        let config: Self = toml::from_str(text).map_err(|error| shown(error, text))?;
         config.check()?;
         Ok(config)
     }
@@ -314,6 +314,27 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What the parser says, with the line that it is about, unless a password may stand there: what is
+/// said of a mistake ends up in logs.
+fn shown(mut error: toml::de::Error, text: &str) -> anyhow::Error {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let table = before.lines().rfind(|line| line.trim_start().starts_with('['));
+    let is_private = |text: &str| {
+        let text = text.to_lowercase();
+        ["pas", "pwd", "keystone"].iter().any(|word| text.contains(word))
+    };
+    if !is_private(line) && !table.is_some_and(is_private) {
+        return error.into();
+    }
+    let (row, column) = (before.matches('\n').count() + 1, at - start + 1);
+    // Else it is printed with the line.
+    error.set_input(None);
+    anyhow::anyhow!("TOML parse error at line {row}, column {column}\n{}", error.message())
 }
 
 /// A configured duration, which must be positive.
@@ -361,6 +382,21 @@ mod tests {
         assert!(unknown.contains("line 3") && unknown.contains("listen_adress"), "{unknown}");
         let zero = error("[controller]\nsweep_every = \"0s\"\n");
         assert!(zero.contains("controller.sweep_every"), "{zero}");
+        let listen = error("[api]\nlisten = \"nonsense\"\n");
+        assert!(listen.contains("nonsense"), "{listen}");
+        for slip in [
+            "pasword = \"hunter2\"\n",
+            "password = hunter2\n",
+            "password = \"hunter2\n",
+            "password = [\"hunter2\"]\n",
+            "password = \"hunter2\"\npassword = \"hunter2\"\n",
+            "username = \"hunter2\" x\n",
+        ] {
+            let said = error(&format!("[auth.keystone]\nauth_url = \"http://k\"\n{slip}"));
+            assert!(said.contains("line ") && !said.contains("hunter2"), "{said}");
+        }
+        let said = error("[auth]\nkeystone = { password = 12345 }\n");
+        assert!(said.contains("a text in quotes") && !said.contains("12345"), "{said}");
         let backend = "[[backend]]\nname = \"a\"\ndriver = \"file\"\nconfig = \"a.yaml\"\n";
         let twice = error(&format!("{backend}{backend}"));
         assert!(twice.contains("'a' is used twice"), "{twice}");

@@ -12,7 +12,8 @@ use jiff::SignedDuration;
 use osds_policy::Policy;
 use osds_rest::{Authority, Tls};
 use osds_rest_api::keystone::{Domain, Login};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use tracing::warn;
 
 /// `[auth]`
@@ -82,9 +83,16 @@ fn five_seconds() -> SignedDuration {
 }
 
 /// A text that is not printed.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone)]
 pub struct Password(String);
+
+/// What is not one is not repeated.
+impl<'de> Deserialize<'de> for Password {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let text = String::deserialize(from);
+        text.map(Self).map_err(|_| D::Error::custom("a password is a text in quotes"))
+    }
+}
 
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
