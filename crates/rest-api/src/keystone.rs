@@ -106,26 +106,13 @@ pub struct Proven {
     pub user: String,
     /// The project's id.
     pub project: String,
-    /// The project's name.
-    pub project_name: String,
+    /// Whether it is the administrators' project: the one with the name `admin`, as in the original,
+    /// in the domain of our own. The administrator of another domain names projects as he likes.
+    pub is_admin_project: bool,
     /// Names of the roles in that project.
     pub roles: Vec<String>,
     /// From then on it proves nothing.
     pub expires: SystemTime,
-}
-
-impl Proven {
-    /// The original's way to find administrators.
-    #[must_use]
-    pub fn is_admin(&self) -> bool {
-        self.roles.iter().any(|role| role.eq_ignore_ascii_case("admin"))
-    }
-
-    /// The original's way to find the administrators' project.
-    #[must_use]
-    pub fn is_admin_project(&self) -> bool {
-        self.project_name.eq_ignore_ascii_case("admin")
-    }
 }
 
 /// What Keystone said of a token.
@@ -175,7 +162,14 @@ struct TokenBody {
     #[serde(default)]
     roles: Vec<Named>,
     user: Option<Named>,
-    project: Option<Named>,
+    project: Option<ProjectBody>,
+}
+
+#[derive(Deserialize)]
+struct ProjectBody {
+    #[serde(flatten)]
+    named: Named,
+    domain: Option<Named>,
 }
 
 #[derive(Deserialize)]
@@ -246,7 +240,7 @@ impl Identity {
         let TokenBody { expires_at, project, .. } = self.body(&mut answer)?.token;
         match (text, project) {
             (Some(text), Some(project)) => {
-                Ok(Token { text, expires: expires_at.into(), project: project.id })
+                Ok(Token { text, expires: expires_at.into(), project: project.named.id })
             }
             (None, _) | (_, None) => Err(KeystoneError::NoAnswer(format!(
                 "{} gave no token for a project",
@@ -264,7 +258,7 @@ impl Identity {
         let request = request.header("X-Auth-Token", &own.text).header("X-Subject-Token", token);
         let mut answer = request.call().map_err(|error| self.no_answer(&error))?;
         match answer.status().as_u16() {
-            200 => Ok(verdict(self.body(&mut answer)?)),
+            200 => Ok(verdict(self.body(&mut answer)?, &self.login.project_domain)),
             401 => Ok(Verdict::OurTokenIsBad),
             400 | 403 | 404 => Ok(Verdict::Bad("the token is not valid, or not any more")),
             other => Err(self.answers(other)),
@@ -294,16 +288,21 @@ impl Identity {
     }
 }
 
-fn verdict(answer: Answer) -> Verdict {
+fn verdict(answer: Answer, home: &Domain) -> Verdict {
     let TokenBody { expires_at, roles, user, project } = answer.token;
     let Some(user) = user else { return Verdict::Bad("the token is nobody's") };
-    let Some(project) = project.filter(|project| !project.id.is_empty()) else {
+    let Some(project) = project.filter(|project| !project.named.id.is_empty()) else {
         return Verdict::Bad("the token is not for a project; ask for a scoped one");
     };
+    let is_at_home = project.domain.is_some_and(|domain| match home {
+        Domain::Id(id) => domain.id == *id,
+        // Keystone compares names without case.
+        Domain::Name(name) => domain.name.to_lowercase() == name.to_lowercase(),
+    });
     Verdict::Good(Proven {
         user: user.id,
-        project: project.id,
-        project_name: project.name,
+        is_admin_project: is_at_home && project.named.name.eq_ignore_ascii_case("admin"),
+        project: project.named.id,
         roles: roles.into_iter().map(|role| role.name).collect(),
         expires: expires_at.into(),
     })
@@ -367,16 +366,23 @@ mod tests {
 
     #[test]
     fn a_token_without_a_project_proves_nothing() {
-        let answer = |text| verdict(serde_json::from_str(text).unwrap());
+        let home = Domain::Name("Default".to_owned());
+        let answer = |text: &str| verdict(serde_json::from_str(text).unwrap(), &home);
         let bad =
             answer(r#"{"token":{"expires_at":"2026-11-22T12:00:00.000000Z","user":{"id":"u"}}}"#);
         assert!(matches!(bad, Verdict::Bad(_)));
-        let good = answer(
-            r#"{"token":{"expires_at":"2026-11-22T12:00:00.000000Z","user":{"id":"u","name":"n"},
-            "project":{"id":"p","name":"Admin"},"roles":[{"id":"r","name":"admin"}],"more":1}}"#,
-        );
-        let Verdict::Good(proven) = good else { panic!("refused") };
-        assert!(proven.is_admin() && proven.is_admin_project());
-        assert_eq!(proven.project, "p");
+        let of = |name: &str, domain: &str| {
+            let text = r#"{"token":{"expires_at":"2026-11-22T12:00:00.000000Z","user":{"id":"u",
+                "name":"n"},"project":{"id":"p","name":"NAME","domain":{"id":"d","name":"DOMAIN"}},
+                "roles":[{"id":"r","name":"admin"}],"more":1}}"#;
+            match answer(&text.replace("NAME", name).replace("DOMAIN", domain)) {
+                Verdict::Good(proven) => proven,
+                Verdict::Bad(_) | Verdict::OurTokenIsBad => panic!("refused"),
+            }
+        };
+        assert_eq!(of("Admin", "Default").project, "p");
+        assert!(of("Admin", "Default").is_admin_project);
+        assert!(!of("red", "Default").is_admin_project);
+        assert!(!of("admin", "elsewhere").is_admin_project, "another domain's own admin project");
     }
 }

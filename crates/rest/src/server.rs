@@ -210,7 +210,7 @@ async fn welcome(
     tls: Option<Tls>,
     edge: &Arc<Edge>,
     limits: &Limits,
-    stopping: watch::Receiver<()>,
+    mut stopping: watch::Receiver<()>,
     seat: &Seat,
 ) {
     if let Err(error) = tune(&stream, limits) {
@@ -222,6 +222,8 @@ async fn welcome(
     let shaken = tokio::select! {
         shaken = timeout(limits.head_read, tls.accept(stream)) => shaken,
         () = seat.leave.notified() => return,
+        // Nothing has been asked yet that would have to be answered.
+        _ = stopping.changed() => return,
     };
     match shaken {
         Ok(Ok(stream)) => converse(stream, edge, limits, stopping, seat).await,

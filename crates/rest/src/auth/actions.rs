@@ -86,6 +86,10 @@ const TABLE: &[(&str, &[(Verb, Action)])] = &[
         "host/hosts/{id}",
         &[(Get, Action::HostGet), (Put, Action::HostUpdate), (Delete, Action::HostDelete)],
     ),
+    ("metrics", &[(Get, Action::MetricsGet), (Post, Action::MetricsCollect)]),
+    ("metrics/urls", &[(Get, Action::MetricsUrls)]),
+    ("metrics/downloadconf", &[(Get, Action::MetricsDownloadConf)]),
+    ("metrics/uploadconf", &[(Post, Action::MetricsUploadConf)]),
     ("host/hosts/{id}/fence", &[(Post, Action::HostUpdate)]),
     ("host/hosts/{id}/unfence", &[(Post, Action::HostUpdate)]),
 ];

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use osds_rest::{Limits, Tls};
 use osds_rest_api::VersionView;
@@ -59,6 +59,24 @@ fn https_is_for_those_who_trust_the_certificate() {
         let _ = stream.read_to_end(&mut answer);
         assert!(!String::from_utf8_lossy(&answer).contains("HTTP"), "{answer:?}");
     }
+}
+
+#[test]
+fn an_unfinished_handshake_does_not_hold_up_the_end() {
+    let folder = TempDir::new().unwrap();
+    let (certificate, key) = certificate(folder.path());
+    let tls = Some(Tls::load(&certificate, &key).unwrap());
+    let limits = Limits { grace: Duration::from_secs(60), ..Limits::default() };
+    let limits = Limits { head_read: Duration::from_secs(60), ..limits };
+    let mut scene = Scene::of(Setup { tls, limits, ..Setup::default() });
+    let mut silent = TcpStream::connect(scene.address).unwrap();
+    silent.write_all(b"\x16\x03\x01").unwrap();
+    // Those are accepted in turn: once this one is served, the silent one is inside.
+    versions(format!("https://{}", scene.address), Some(certificate)).unwrap();
+    let since = Instant::now();
+    scene.stop();
+    scene.stopped();
+    assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
 }
 
 #[test]

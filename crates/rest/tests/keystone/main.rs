@@ -109,6 +109,19 @@ fn roles_and_tenants(keystone: &Keystone) {
     get(&scene, &admin, &format!("{red}/{one}")).expect(200);
     ask(&scene, &admin, "POST", &format!("{red}/profiles"), Some(profile)).expect(200);
 
+    // The role of an administrator in a tenant of one's own opens no other tenant.
+    keystone.user("dave", "d", &blue, "admin");
+    let dave = keystone.token("dave", "d", "blue");
+    assert_eq!(get(&scene, &dave, &format!("{blue}/block/volumes")).expect(200).body, "[]");
+    get(&scene, &dave, &format!("{blue}/{one}")).expect(404);
+    ask(&scene, &dave, "DELETE", &format!("{blue}/{one}"), None).expect(404);
+    get(&scene, &dave, &format!("{red}/{one}")).expect(403);
+    get(&scene, &dave, &format!("{blue}/pools")).expect(403);
+    // Nor do routes that do nothing yet answer whoever comes.
+    scene.get(&format!("/v1beta/{red}/metrics")).expect(401);
+    get(&scene, &bob, &format!("{red}/metrics")).expect(403);
+    get(&scene, &alice, &format!("{red}/metrics")).expect(501);
+
     // Our own client gets its token by itself, and another one when that is not taken any more.
     let login = |password: &str| Login {
         auth_url: keystone.url(),
