@@ -12,9 +12,11 @@ use crate::wiring::load;
 pub(crate) fn check(file: &Path) -> Result<()> {
     let config = Config::read(file)?;
     crate::log::configured(&config.log)?;
-    config.auth.authority()?;
-    auth::tls(config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref())?;
-    let mut warnings = 0;
+    let (api, mut odd) = (&config.api, Vec::new());
+    config.auth.authority(&mut odd)?;
+    auth::tls(api.tls_certificate.as_deref(), api.tls_key.as_deref(), &mut odd)?;
+    odd.iter().for_each(|warning| println!("warning: {warning}"));
+    let mut warnings = odd.len();
     let key_file = config.key_file();
     // One that is not there is made at the first start; the directory may be another user's.
     if key_file.exists() {

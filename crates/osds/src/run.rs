@@ -54,8 +54,11 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     let listener = TcpListener::bind(config.api.listen).await.with_context(|| {
         format!("cannot listen on {}; choose another api.listen", config.api.listen)
     })?;
-    let authority = config.auth.authority()?;
-    let tls = auth::tls(config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref())?;
+    let mut odd = Vec::new();
+    let authority = config.auth.authority(&mut odd)?;
+    let (certificate, key) = (config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref());
+    let tls = auth::tls(certificate, key, &mut odd)?;
+    odd.iter().for_each(|warning| warn!("{warning}"));
     let scheme = if tls.is_some() { "https" } else { "http" };
     let metrics = match &config.metrics {
         None => None,

@@ -4,6 +4,7 @@
 //! key by key. A password stands in the file or, better, in a file of its own.
 
 use std::fmt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,6 @@ use osds_rest::{Authority, Tls};
 use osds_rest_api::keystone::{Domain, Login};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-use tracing::warn;
 
 /// `[auth]`
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -129,25 +129,26 @@ impl Auth {
         Ok(())
     }
 
-    /// Reads what the section names.
+    /// Reads what the section names. What is odd and no mistake is added to `odd`.
     ///
     /// # Errors
     /// A file cannot be read or used.
-    pub(crate) fn authority(&self) -> Result<Authority> {
+    pub(crate) fn authority(&self, odd: &mut Vec<String>) -> Result<Authority> {
         let keystone = match (self.strategy, &self.keystone) {
             (Strategy::Keystone, Some(keystone)) => keystone,
             (Strategy::Keystone | Strategy::Noauth, _) => return Ok(Authority::noauth()),
         };
         let policy = self.policy()?;
-        for warning in policy.warnings() {
-            warn!("policy: {warning}");
-        }
+        odd.extend(policy.warnings().iter().map(|warning| format!("policy: {warning}")));
         let password = match (&keystone.password, &keystone.password_file) {
             (Some(password), _) => password.0.clone(),
-            (None, Some(path)) => std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read password_file {}", path.display()))?
-                .trim()
-                .to_owned(),
+            (None, Some(path)) => {
+                odd.extend(open_to_others(path));
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read password_file {}", path.display()))?
+                    .trim()
+                    .to_owned()
+            }
             (None, None) => String::new(),
         };
         let login = Login {
@@ -171,11 +172,24 @@ impl Auth {
     }
 }
 
+/// Said of a secret file that others may read. Certificate tools and habits make such files, so it
+/// is not refused.
+fn open_to_others(path: &Path) -> Option<String> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    let why = format!("others may read {} (mode {mode:o}); chmod 600 it", path.display());
+    (mode & 0o007 != 0).then_some(why)
+}
+
 /// The port's certificate, when the API is to speak TLS.
 ///
 /// # Errors
 /// Only one of the two is given, or they cannot be used.
-pub(crate) fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>> {
+pub(crate) fn tls(
+    certificate: Option<&Path>,
+    key: Option<&Path>,
+    odd: &mut Vec<String>,
+) -> Result<Option<Tls>> {
+    odd.extend(key.and_then(open_to_others));
     match (certificate, key) {
         (None, None) => Ok(None),
         (Some(certificate), Some(key)) => Ok(Some(Tls::load(certificate, key)?)),

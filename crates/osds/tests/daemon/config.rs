@@ -4,6 +4,7 @@
 //! `UPDATE_EXPECT=1 cargo test` rewrites them; words on standard error are marked `!`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -77,6 +78,30 @@ fn a_mistake_in_the_toml_is_shown_where_it_is() {
         [rc=1]
     "#]],
     );
+}
+
+#[test]
+fn what_is_odd_about_keystone_is_a_warning() {
+    let text = "[auth]\nstrategy = \"keystone\"\npolicy_file = \"policy.json\"\n\
+        [auth.keystone]\nauth_url = \"http://127.0.0.1:1\"\nusername = \"osds\"\n\
+        password_file = \"password\"\n";
+    let home = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
+    write("osds.toml", text);
+    write("policy.json", r#"{"admin_api": "rule:gone", "volume:list": ""}"#);
+    write("password", "hunter2");
+    let open = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(home.path().join("password"), open).unwrap();
+    let said = run(home.path(), &["config", "check", "osds.toml"]);
+    for part in ["refers to \"gone\"", "no rule for \"volume:create\"", "chmod 600"] {
+        assert!(said.contains("warning: ") && said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("hunter2") && !said.contains("warnings: 0"), "{said}");
+    // A check makes nothing.
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 3);
+    write("osds.toml", "[secrets]\nkey_file = \"nowhere/keys\"\n");
+    let said = run(home.path(), &["config", "check", "osds.toml"]);
+    assert!(said.contains("there is no folder"), "{said}");
 }
 
 #[test]
