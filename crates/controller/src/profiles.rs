@@ -261,7 +261,9 @@ fn find<'a>(view: &'a View, id: &str) -> Result<&'a Versioned<Profile>, Error> {
 }
 
 fn check(profile: &Profile) -> Result<(), String> {
-    osds_selector::check_profile(profile).map_err(|malformed| malformed.to_string())
+    osds_selector::check_profile(profile).map_err(|malformed| malformed.to_string())?;
+    osds_selector::limits_of(profile).map_err(|bad| bad.to_string())?;
+    Ok(())
 }
 
 fn taken(name: &str) -> String {

@@ -75,6 +75,8 @@ impl Controller {
             }
             let profile = profiles::for_volume(view, &new.profile)?;
             let size = check_new(&new)?;
+            let limits = osds_selector::limits_of(profile)
+                .map_err(|bad| Error::Invalid(format!("create volume failed: {bad}")))?;
             let (pool, terms) = choose(view, profile, &new, size)?;
             let volume = Volume {
                 id,
@@ -89,7 +91,7 @@ impl Controller {
                 pool: pool.id,
                 snapshot: None,
                 metadata: new.metadata.clone(),
-                state: volume::new(size, terms),
+                state: VolumeState { limits, ..volume::new(size, terms) },
             };
             let txn = Txn::new()
                 .create(volume.clone())

@@ -127,7 +127,8 @@ impl Properties for VolumeView<'_> {
             ("SnapshotId", self.snapshot_id.to_string()),
             ("MultiAttach", self.multi_attach.to_string()),
         ];
-        with_ours(properties, &[("StatusReason", &self.status_reason)])
+        let limits = self.io_limits.map(|limits| limits.to_words()).unwrap_or_default();
+        with_ours(properties, &[("IoLimits", &limits), ("StatusReason", &self.status_reason)])
     }
 }
 

@@ -78,15 +78,16 @@ impl Dock {
             Err(error) => (None, Some(error.to_fault())),
         };
         let Some(export) = self.target.export_of(wish.volume).await? else {
-            return Ok(Facts { size, unknown, served: BTreeMap::new() });
+            return Ok(Facts { size, unknown, ..Facts::default() });
         };
         let stale = size.is_some() && self.is_stale(wish, export.blocks).await;
+        let limits = Some(export.limits);
         let mut served = served(export);
         if stale {
             // As if by no name that was granted: each host is put out, and let in to what is there.
             served.values_mut().for_each(|served| served.initiators.clear());
         }
-        Ok(Facts { size, unknown, served })
+        Ok(Facts { size, unknown, served, limits })
     }
 
     /// Whether hosts reach other blocks than the volume's: those of one that was lost, while it was
@@ -166,11 +167,17 @@ impl Dock {
                 self.storage.extend(&self.pool_name(wish).await?, volume, size).await?;
                 self.target.resized(volume, size).await?;
             }
+            Step::Limit => {
+                self.target.limit(volume, &wish.limits).await?;
+                info!(volume_id = %volume, "other limits in force");
+            }
             Step::Grant(host) => {
                 if let Some(grant) = wish.hosts.get(&host) {
                     let grant = &self.opened(volume, host, grant)?;
                     let blocks = self.storage.open(&self.pool_name(wish).await?, volume).await?;
                     self.target.export(volume, blocks).await?;
+                    // Before the first command: nobody is let in without the limits.
+                    self.target.limit(volume, &wish.limits).await?;
                     self.target.grant(volume, host, grant).await?;
                     info!(volume_id = %volume, host_id = %host, mode = %grant.mode, "host let in");
                 }

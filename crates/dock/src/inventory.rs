@@ -71,6 +71,8 @@ impl Dock {
 }
 
 fn is_as_wished(wish: &VolumeWish, size: Option<Capacity>, export: Option<ExportFacts>) -> bool {
-    let facts = Facts { size, unknown: None, served: export.map(served).unwrap_or_default() };
+    let limits = export.as_ref().map(|export| export.limits);
+    let served = export.map(served).unwrap_or_default();
+    let facts = Facts { size, unknown: None, served, limits };
     enforcer::next_step(wish, &facts, &Failures::new()).is_none() && facts.size.is_some()
 }

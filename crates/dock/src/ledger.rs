@@ -308,6 +308,7 @@ mod tests {
             presence,
             exists: false,
             guarded: false,
+            limits: osds_model::IoLimits::NONE,
             hosts: BTreeMap::new(),
         }
     }
@@ -324,6 +325,24 @@ mod tests {
         fs::write(ledger.path(VolumeId::from_u128(1)).with_extension("new"), b"{\"for").unwrap();
         let again = opened(home.path().join("ledger")).await.unwrap();
         assert_eq!(again.all(), [wish(1, 2, wanted), wish(2, 5, Presence::Unwanted)]);
+    }
+
+    /// Fields that came later are absent from what an older program wrote.
+    #[tokio::test]
+    async fn an_entry_of_an_older_program_is_read() {
+        let home = tempfile::tempdir().unwrap();
+        let volume = VolumeId::from_u128(1);
+        let entry = format!(
+            r#"{{"format":1,"wish":{{"volume":"{volume}","generation":2,"pool":"{}","presence":{{"wanted":1}},"exists":false,"guarded":false,"hosts":{{}}}}}}"#,
+            PoolId::from_u128(1)
+        );
+        fs::write(home.path().join(format!("{volume}.json")), &entry).unwrap();
+        let ledger = opened(home.path()).await.unwrap();
+        let wanted = Presence::Wanted(Capacity::from_bytes(1));
+        assert_eq!(ledger.all(), [wish(1, 2, wanted)]);
+        // And what says nothing new is written as it was.
+        ledger.put(&wish(1, 2, wanted)).await.unwrap();
+        assert_eq!(fs::read_to_string(ledger.path(volume)).unwrap(), entry);
     }
 
     #[tokio::test]

@@ -119,7 +119,7 @@ mod tests {
     use osds_drivers::reservations::{Port, Registration, Reservation};
     use osds_model::host::Protocol;
     use osds_model::{
-        AttachMode, Capacity, Generation, Grant, HostId, Initiator, PoolId, Presence,
+        AttachMode, Capacity, Generation, Grant, HostId, Initiator, IoLimits, PoolId, Presence,
     };
 
     use super::*;
@@ -155,6 +155,7 @@ mod tests {
             presence: Presence::Wanted(Capacity::from_bytes(1)),
             exists: true,
             guarded: false,
+            limits: IoLimits::NONE,
             hosts: BTreeMap::from_iter(hosts),
         }
     }

@@ -4,6 +4,7 @@
 //! with the drivers held still at the moment that matters.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use osds_keyring::chap::{self, Chap};
 use osds_model::host::Protocol;
 use osds_model::{
     Applied, AttachMode, AttachmentId, Capacity, DockId, FaultKind, Generation, Grant, HostId,
-    HostOutcome, Initiator, Presence, VolumeId, VolumeOutcome, VolumeWish,
+    HostOutcome, Initiator, IoLimits, IoRate, Presence, VolumeId, VolumeOutcome, VolumeWish,
 };
 
 const V: VolumeId = VolumeId::from_u128(1);
@@ -58,6 +59,7 @@ impl Scene {
             presence: Presence::Wanted(Capacity::from_gib(1).unwrap()),
             exists: generation > 1,
             guarded: false,
+            limits: IoLimits::NONE,
             hosts: hosts.iter().map(|host| (*host, grant(*host))).collect(),
         }
     }
@@ -110,6 +112,48 @@ async fn a_restore_does_not_undo_a_detach_that_was_confirmed_meanwhile() {
     restoring.await.unwrap();
     assert_eq!(scene.served(V).await, [A]);
     assert_eq!(scene.served(W).await, [], "and stays so");
+}
+
+/// Limits are in force before the first command, after a restart too, and change without a break.
+#[tokio::test]
+async fn limits_are_enforced_and_change_beneath_a_host_that_goes_on() {
+    let mut scene = Scene::new();
+    let limits = |iops| {
+        let volume = IoRate { iops: NonZeroU64::new(iops), ..IoRate::NONE };
+        IoLimits { volume, each_host: IoRate::NONE }
+    };
+    let wish = |scene: &Scene, generation, iops| VolumeWish {
+        limits: limits(iops),
+        ..scene.wish(V, generation, &[A])
+    };
+    let enforced =
+        async |scene: &Scene| scene.target.export_of(V).await.unwrap().map(|export| export.limits);
+    scene
+        .dock
+        .enforce(&VolumeWish { hosts: BTreeMap::new(), ..wish(&scene, 1, 500) })
+        .await
+        .unwrap();
+    assert_eq!(enforced(&scene).await, None, "not exported");
+    scene.target.faults.fail_all(Op::Limit, When::Before, FaultKind::Broken);
+    let applied = scene.dock.enforce(&wish(&scene, 2, 500)).await.unwrap();
+    assert!(matches!(applied.hosts[&A], HostOutcome::GrantFailed(_)), "not without the limits");
+    scene.target.faults.heal();
+    scene.dock.enforce(&wish(&scene, 2, 500)).await.unwrap();
+    assert_eq!(enforced(&scene).await, Some(limits(500)));
+    scene.restart();
+    scene.dock.restore().await;
+    assert_eq!(enforced(&scene).await, Some(limits(500)));
+    let (grants, revokes) = (Op::Grant, Op::Revoke);
+    let calls = |scene: &Scene| [grants, revokes].map(|op| scene.target.faults.calls(op));
+    let before = calls(&scene);
+    let applied = scene.dock.enforce(&wish(&scene, 3, 100)).await.unwrap();
+    assert!(matches!(applied.volume, VolumeOutcome::Present(_)), "{applied:?}");
+    assert_eq!((enforced(&scene).await, calls(&scene)), (Some(limits(100)), before));
+    // Somebody changed them behind the dock's back: drift like any other.
+    scene.target.limit(V, &IoLimits::NONE).await.unwrap();
+    assert!(!scene.dock.inventory().await.unwrap().volumes[&V].as_wished);
+    scene.dock.enforce(&wish(&scene, 3, 100)).await.unwrap();
+    assert!(scene.dock.inventory().await.unwrap().volumes[&V].as_wished);
 }
 
 /// Whoever puts a host out needs it out now, whatever the storage is up to.

@@ -117,7 +117,7 @@ mod tests {
 
     use osds_model::host::Protocol;
     use osds_model::{
-        AttachMode, Capacity, Generation, Grant, HostId, Initiator, PoolId, Presence,
+        AttachMode, Capacity, Generation, Grant, HostId, Initiator, IoLimits, PoolId, Presence,
     };
 
     use super::*;
@@ -152,6 +152,7 @@ mod tests {
             presence: Presence::Wanted(Capacity::from_bytes(1)),
             exists: true,
             guarded: false,
+            limits: IoLimits::NONE,
             hosts: BTreeMap::from_iter(hosts),
         }
     }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use osds_model::host::Protocol;
 use osds_model::usage::{TargetUsage, VolumeUsage};
-use osds_model::{Capacity, Connection, Grant, HostId, Secret, VolumeId};
+use osds_model::{Capacity, Connection, Grant, HostId, IoLimits, Secret, VolumeId};
 
 use crate::{BlockSource, BlocksId, DriverError};
 
@@ -31,6 +31,14 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// The target cannot export it. `InUse` where a host is still let in to other blocks under
     /// this name and the target cannot exchange them beneath it.
     async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError>;
+
+    /// Makes sure the volume's I/O is held to these limits, from now on, whoever is let in; hosts
+    /// that are in go on without a break. A volume that is not exported is no error. The limits end
+    /// with the export.
+    ///
+    /// # Errors
+    /// `NotSupported` when the target cannot hold I/O to such limits.
+    async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError>;
 
     /// Makes sure the host is let in as granted, and says how it gets there.
     ///
@@ -114,6 +122,8 @@ pub struct ExportFacts {
     pub blocks: BlocksId,
     /// How large hosts see it.
     pub size: Capacity,
+    /// How much I/O is carried out.
+    pub limits: IoLimits,
     /// Who is let in.
     pub hosts: BTreeMap<HostId, HostFacts>,
 }

@@ -63,6 +63,7 @@ macro_rules! target_suite {
             a_grant_with_credentials_lets_in_who_proves_them,
             other_credentials_are_another_grant,
             what_hosts_do_is_counted_by_host,
+            limits_are_read_back_and_disturb_nobody,
         );
     };
 }

@@ -21,6 +21,7 @@ mod portals;
 mod registry;
 mod session;
 mod target;
+mod throttle;
 mod usage;
 mod workers;
 
@@ -35,4 +36,5 @@ pub use limits::Limits;
 pub use name::{InvalidName, Name};
 pub use registry::{ExportFacts, SessionFacts, TargetError};
 pub use target::Target;
+pub use throttle::{Limit, Rate};
 pub use usage::{BOUNDS, Errors, ExportUsage, Latency, LoginRefusals, TargetUsage, Usage};

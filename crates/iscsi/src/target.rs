@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::registry::{Connection, ExportFacts, Registry, TargetError};
 use crate::scsi::{Access, LogicalUnit};
 use crate::session;
+use crate::throttle::Limit;
 use crate::usage::{ExportUsage, TargetUsage};
 
 /// Connections that wait to be accepted. When it overflows the system drops the rest, and a host
@@ -83,6 +84,12 @@ impl Target {
     /// Takes an export away: revokes everybody and waits.
     pub fn unexport(&self, iqn: &str) -> Result<(), TargetError> {
         self.registry.unexport(iqn)
+    }
+
+    /// Limits how much of a unit's I/O is carried out in a second, from now on and without a break
+    /// for anybody. What is over the limit is held back, not refused. The limit goes with the export.
+    pub fn limit(&self, iqn: &str, limit: &Limit) -> Result<(), TargetError> {
+        self.registry.limit(iqn, limit)
     }
 
     /// Allows an initiator to log in with this access once it has proved to be who it says. Without

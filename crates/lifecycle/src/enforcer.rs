@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use osds_model::{
     Applied, AttachMode, Authentication, Capacity, Connection, Fault, FaultKind, Grant, HostId,
-    HostOutcome, Initiator, Presence, VolumeOutcome, VolumeWish,
+    HostOutcome, Initiator, IoLimits, Presence, VolumeOutcome, VolumeWish,
 };
 
 /// What is really there, read back from the drivers.
@@ -21,6 +21,8 @@ pub struct Facts {
     pub unknown: Option<Fault>,
     /// Whom the target serves.
     pub served: BTreeMap<HostId, Served>,
+    /// How much I/O the target carries out; `None` while it does not export the volume.
+    pub limits: Option<IoLimits>,
 }
 
 /// How a host is served.
@@ -56,6 +58,8 @@ pub enum Step {
     Create(Capacity),
     /// Make it this large.
     Extend(Capacity),
+    /// Hold the I/O of an exported volume to the limits of the wish.
+    Limit,
     /// Let this host in, as the wish says.
     Grant(HostId),
     /// Take the volume away.
@@ -128,7 +132,9 @@ pub fn next_step(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<
         (Presence::Wanted(size), None) => Some(Step::Create(size)).filter(open),
         (Presence::Wanted(size), Some(made)) => {
             let extend = (made < size).then_some(Step::Extend(size)).filter(open);
-            extend.or_else(|| next_grant(wish, facts, failed))
+            let limit = facts.limits.is_some_and(|limits| limits != wish.limits);
+            let limit = limit.then_some(Step::Limit).filter(open);
+            extend.or(limit).or_else(|| next_grant(wish, facts, failed))
         }
     }
 }
@@ -186,7 +192,10 @@ fn volume_outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Volume
         )),
         (Presence::Wanted(size), None) => of(Step::Create(size)),
         (Presence::Wanted(size), Some(made)) if made < size => of(Step::Extend(size)),
-        (Presence::Wanted(_), Some(made)) => return VolumeOutcome::Present(made),
+        (Presence::Wanted(_), Some(made)) => match of(Step::Limit) {
+            Some(fault) => Some(fault),
+            None => return VolumeOutcome::Present(made),
+        },
     };
     VolumeOutcome::Failed(fault.unwrap_or_else(not_yet))
 }
@@ -204,7 +213,7 @@ fn why_not_granted(host: HostId, volume: &VolumeOutcome, failed: &Failures) -> F
     }
     let stuck = failed.iter().find_map(|(step, fault)| match step {
         Step::Revoke(other) => Some((other, fault)),
-        Step::Create(_) | Step::Extend(_) | Step::Grant(_) | Step::Delete => None,
+        Step::Create(_) | Step::Extend(_) | Step::Limit | Step::Grant(_) | Step::Delete => None,
     });
     match stuck {
         Some((other, fault)) => waits_for(*other, fault),

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use osds_model::volume::Terms;
-use osds_model::{Capacity, Generation, Grant, Phase, PoolId, Presence, VolumeId};
+use osds_model::{Capacity, Generation, Grant, IoLimits, Phase, PoolId, Presence, VolumeId};
 use osds_model::{VolumeState, VolumeWish};
 
 use crate::access::is_promise;
@@ -24,6 +24,7 @@ pub fn new(size: Capacity, terms: Terms) -> VolumeState {
         generation: Generation(1),
         terms,
         presence: Presence::Wanted(size),
+        limits: IoLimits::NONE,
         made: None,
         fault: None,
         attachments: BTreeMap::new(),
@@ -91,6 +92,7 @@ pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
                 .attachments
                 .values()
                 .any(|held| held.phase != Phase::Detaching && is_promise(held.sharing)),
+        limits: state.limits,
         hosts: state
             .attachments
             .iter()

@@ -12,8 +12,8 @@ use osds_model::access::AttachmentFacts;
 use osds_model::volume::Terms;
 use osds_model::{
     Applied, AttachMode, Attachment, AttachmentId, Authentication, Capacity, Connection,
-    Credentials, Fault, FaultKind, Generation, Grant, HostId, HostOutcome, Phase, PoolId, Presence,
-    Sealed, Sharing, VolumeId, VolumeOutcome, VolumeState, VolumeWish,
+    Credentials, Fault, FaultKind, Generation, Grant, HostId, HostOutcome, IoLimits, IoRate, Phase,
+    PoolId, Presence, Sealed, Sharing, VolumeId, VolumeOutcome, VolumeState, VolumeWish,
 };
 
 use AttachMode::{ReadOnly as RO, ReadWrite as RW};
@@ -43,6 +43,7 @@ fn wish(presence: Presence, hosts: &[(HostId, AttachMode)]) -> VolumeWish {
         presence,
         exists: true,
         guarded: false,
+        limits: IoLimits::NONE,
         hosts: hosts.iter().map(|&(host, mode)| (host, grant(mode))).collect(),
     }
 }
@@ -53,6 +54,7 @@ fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
     Facts {
         size: size.map(gib),
         unknown: None,
+        limits: None,
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
     }
 }
@@ -87,6 +89,7 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
                 let served = Served { mode, initiators, authentication, connection };
                 facts.served.insert(host, served);
             }
+            Step::Limit => facts.limits = Some(wish.limits),
             Step::Delete => facts.size = None,
         }
     }
@@ -109,6 +112,7 @@ fn step_word(step: Step) -> String {
         Step::Create(size) => format!("create({size})"),
         Step::Extend(size) => format!("extend({size})"),
         Step::Grant(host) => format!("grant({})", name(host)),
+        Step::Limit => "limit".into(),
         Step::Delete => "delete".into(),
     }
 }
@@ -228,6 +232,45 @@ fn order_of_steps() {
                  -> absent
             a lost volume is not made anew, nobody is let in:
                 revoke(B) -> failed [the volume was made here and is not there any more; restore it, or delete it (gone)], A: not let in [the volume was made here and is not there any more; restore it, or delete it (gone)]
+        "#]],
+    );
+}
+
+/// Limits are put right before anybody is let in; a host that has the volume does not notice.
+#[test]
+fn limits() {
+    let rate = |iops| IoRate { iops: std::num::NonZeroU64::new(iops), ..IoRate::NONE };
+    let limits = |iops| IoLimits { volume: rate(iops), each_host: IoRate::NONE };
+    let limited = VolumeWish { limits: limits(500), ..wish(WANTED, &[(A, RW), (B, RO)]) };
+    let exported = |iops, served| Facts { limits: Some(limits(iops)), ..facts(Some(2), served) };
+    let one = [(A, RW)];
+    passes(
+        &[
+            ("not exported", limited.clone(), facts(Some(2), &[]), &[]),
+            ("other limits", limited.clone(), exported(100, &one), &[]),
+            ("the same limits", limited.clone(), exported(500, &one), &[]),
+            ("no limits any more", wish(WANTED, &one), exported(500, &one), &[]),
+            ("they cannot be set", limited.clone(), exported(0, &one), &[Step::Limit]),
+            (
+                "deleted",
+                VolumeWish { limits: limits(5), ..wish(Presence::Unwanted, &[]) },
+                exported(0, &one),
+                &[],
+            ),
+        ],
+        &expect![[r#"
+            not exported:
+                grant(A) grant(B) -> 2 GiB, A: granted, B: granted
+            other limits:
+                limit grant(B) -> 2 GiB, A: granted, B: granted
+            the same limits:
+                grant(B) -> 2 GiB, A: granted, B: granted
+            no limits any more:
+                limit -> 2 GiB, A: granted
+            they cannot be set:
+                limit! grant(B) -> failed [no luck (temporary)], A: granted, B: granted
+            deleted:
+                revoke(A) delete -> absent
         "#]],
     );
 }

@@ -12,6 +12,7 @@ pub mod dock;
 pub mod fault;
 pub mod host;
 pub mod id;
+pub mod limits;
 pub mod pool;
 pub mod profile;
 pub mod secret;
@@ -30,6 +31,7 @@ pub use host::{Fence, Host, Initiator};
 pub use id::{
     AttachmentId, DockId, HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId,
 };
+pub use limits::{IoLimits, IoRate};
 pub use pool::Pool;
 pub use profile::Profile;
 pub use secret::{Authentication, Credentials, Sealed, Secret};

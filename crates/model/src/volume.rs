@@ -12,6 +12,7 @@ use crate::access::Attachment;
 use crate::capacity::Capacity;
 use crate::fault::Fault;
 use crate::id::{HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId};
+use crate::limits::IoLimits;
 use crate::time::Timestamp;
 use crate::wish::Generation;
 
@@ -69,6 +70,9 @@ pub struct VolumeState {
     pub terms: Terms,
     /// Whether it shall be there, and how large.
     pub presence: Presence,
+    /// How much I/O its target shall carry out in a second.
+    #[serde(default, skip_serializing_if = "IoLimits::is_none")]
+    pub limits: IoLimits,
     /// How large it is, as the dock last confirmed; `None` until it is first made.
     pub made: Option<Capacity>,
     /// Why the volume itself is not as wished, when something failed.

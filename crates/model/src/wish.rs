@@ -12,6 +12,7 @@ use crate::capacity::Capacity;
 use crate::fault::Fault;
 use crate::host::Initiator;
 use crate::id::{HostId, PoolId, VolumeId};
+use crate::limits::IoLimits;
 use crate::secret::{Authentication, Sealed};
 use crate::volume::Presence;
 
@@ -53,6 +54,9 @@ pub struct VolumeWish {
     /// Whether somebody was promised to be alone (or the volume is not multi-attach): then nobody
     /// is let in while a host that shall go could not be put out.
     pub guarded: bool,
+    /// How much I/O the target shall carry out in a second.
+    #[serde(default, skip_serializing_if = "IoLimits::is_none")]
+    pub limits: IoLimits,
     /// Who shall have it; nobody else.
     pub hosts: BTreeMap<HostId, Grant>,
 }

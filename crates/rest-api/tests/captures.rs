@@ -53,6 +53,7 @@ fn volume() -> Volume {
             generation: Generation(1),
             terms: Terms { multi_attach: true, max_attachments: None },
             presence: Presence::Wanted(Capacity::from_gib(2).unwrap()),
+            limits: osds_model::IoLimits::NONE,
             made: Capacity::from_gib(1),
             fault: None,
             attachments: BTreeMap::new(),

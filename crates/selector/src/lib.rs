@@ -11,6 +11,7 @@
 pub mod capability;
 pub mod explain;
 pub mod grammar;
+mod limits;
 mod profile;
 mod rank;
 mod rules;
@@ -19,6 +20,7 @@ use osds_model::{Capacity, Pool, PoolId, Profile};
 
 pub use explain::{NoPool, Verdict};
 pub use grammar::{Filter, Malformed};
+pub use limits::{BadLimit, limits_of};
 pub use profile::{check_profile, max_attachments_of, multi_attach_of};
 
 /// What a new volume needs.

@@ -196,6 +196,7 @@ fn volume(number: u128) -> Volume {
             generation: Generation(1),
             terms: Terms { multi_attach: true, max_attachments: None },
             presence: Presence::Wanted(Capacity::from_bytes(1 << 30)),
+            limits: osds_model::IoLimits::NONE,
             made: Some(Capacity::from_bytes(1 << 30)),
             fault: None,
             attachments: BTreeMap::new(),

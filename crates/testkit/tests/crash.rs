@@ -15,8 +15,8 @@ use osds_drivers::{
 };
 use osds_lifecycle::{status, volume};
 use osds_model::{
-    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Pool, Secret, Sharing, Volume,
-    VolumeId,
+    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, IoLimits, Pool, Secret, Sharing,
+    Volume, VolumeId,
 };
 use osds_store::{Revision, Store, StoreError, Txn, View, Watch};
 use osds_testkit::cluster::{Cluster, Context, Wrap, quick};
@@ -135,6 +135,9 @@ impl TargetDriver for CutTarget {
     }
     async fn export(&self, id: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         effect!(self.1, self.0.export(id, source))
+    }
+    async fn limit(&self, id: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
+        effect!(self.1, self.0.limit(id, limits))
     }
     async fn grant(
         &self,

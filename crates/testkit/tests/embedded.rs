@@ -18,7 +18,8 @@ use osds_iscsi::Limits;
 use osds_model::host::Protocol;
 use osds_model::usage::TargetUsage;
 use osds_model::{
-    AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, Secret, VolumeId,
+    AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, IoLimits, Secret,
+    VolumeId,
 };
 use osds_testkit::initiator::{Chap, Error, Options, Session};
 use target::{A, B, Refused};
@@ -188,6 +189,10 @@ impl TargetDriver for LyingTarget {
         self.honest.export(volume, source).await
     }
 
+    async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
+        self.honest.limit(volume, limits).await
+    }
+
     async fn grant(
         &self,
         volume: VolumeId,
@@ -263,6 +268,7 @@ mod conformance {
         a_grant_with_credentials_lets_in_who_proves_them,
         other_credentials_are_another_grant,
         what_hosts_do_is_counted_by_host,
+        limits_are_read_back_and_disturb_nobody,
     );
 }
 

@@ -1,7 +1,7 @@
 //! `osdsctl volume`: create, look at, grow and delete volumes; attachments hang below it.
 //!
 //! The grammar and each command's columns are the original's (which differ from command to
-//! command); `StatusReason`, `--multi-attach` and `--wait` are ours. Without `--wait` a command
+//! command); `IoLimits`, `StatusReason`, `--multi-attach` and `--wait` are ours. Without `--wait` a command
 //! ends when the server has accepted the wish, and the status it prints is the one of that moment.
 
 use clap::{Args, Subcommand};
@@ -27,6 +27,7 @@ const CREATE: &[&str] = &[
     "ProfileId",
     "Metadata",
     "MultiAttach",
+    "IoLimits",
     "StatusReason",
 ];
 const SHOW: &[&str] = &[
@@ -44,6 +45,7 @@ const SHOW: &[&str] = &[
     "Metadata",
     "SnapshotId",
     "MultiAttach",
+    "IoLimits",
     "StatusReason",
 ];
 const EXTEND: &[&str] = &[
@@ -60,6 +62,7 @@ const EXTEND: &[&str] = &[
     "ProfileId",
     "Metadata",
     "MultiAttach",
+    "IoLimits",
     "StatusReason",
 ];
 const UPDATE: &[&str] = &[
@@ -75,6 +78,7 @@ const UPDATE: &[&str] = &[
     "ProfileId",
     "Metadata",
     "MultiAttach",
+    "IoLimits",
     "StatusReason",
 ];
 // The order is that of an empty list.

@@ -31,6 +31,8 @@ pub enum Op {
     List,
     /// `TargetDriver::export`.
     Export,
+    /// `TargetDriver::limit`.
+    Limit,
     /// `TargetDriver::grant`.
     Grant,
     /// `TargetDriver::revoke`.

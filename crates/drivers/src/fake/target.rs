@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use osds_model::host::Protocol;
 use osds_model::usage::{TargetUsage, Usage, VolumeUsage};
 use osds_model::{
-    AttachMode, Authentication, Capacity, Connection, FaultKind, Grant, HostId, Secret, VolumeId,
+    AttachMode, Authentication, Capacity, Connection, FaultKind, Grant, HostId, IoLimits, Secret,
+    VolumeId,
 };
 
 use super::{FaultPlan, Op};
@@ -34,6 +35,7 @@ struct FakeExport {
     file: File,
     blocks: BlocksId,
     size: Capacity,
+    limits: IoLimits,
     hosts: BTreeMap<HostId, Grant<Secret>>,
     /// What each host did; its latencies are all the same.
     usage: Mutex<BTreeMap<HostId, Usage>>,
@@ -183,7 +185,7 @@ impl FakeExport {
             (*host, HostFacts { grant, connection: connection(volume) })
         };
         let hosts = self.hosts.iter().map(host).collect();
-        ExportFacts { blocks: self.blocks, size: self.size, hosts }
+        ExportFacts { blocks: self.blocks, size: self.size, limits: self.limits, hosts }
     }
 }
 
@@ -228,14 +230,23 @@ impl TargetDriver for FakeTarget {
         let export = || {
             let mut exports = self.exports();
             let (blocks, size) = (source.id()?, source.size);
-            let hosts = exports.remove(&volume).map(|old| old.hosts).unwrap_or_default();
-            exports.insert(
-                volume,
-                FakeExport { file: source.file, blocks, size, hosts, usage: Mutex::default() },
-            );
+            let old = exports.remove(&volume).map(|old| (old.limits, old.hosts));
+            let (limits, hosts) = old.unwrap_or_default();
+            let (file, usage) = (source.file, Mutex::default());
+            exports.insert(volume, FakeExport { file, blocks, size, limits, hosts, usage });
             Ok(())
         };
         self.faults.call(Op::Export, export).await
+    }
+
+    async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
+        let limit = || {
+            if let Some(export) = self.exports().get_mut(&volume) {
+                export.limits = *limits;
+            }
+            Ok(())
+        };
+        self.faults.call(Op::Limit, limit).await
     }
 
     async fn grant(

@@ -16,13 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
 use osds_iscsi::{
-    Authentication, Credentials, ExportFacts as TargetFacts, InvalidCredentials, Limits, Name,
-    Target, TargetError,
+    Authentication, Credentials, ExportFacts as TargetFacts, InvalidCredentials, Limit, Limits,
+    Name, Rate, Target, TargetError,
 };
 use osds_model::host::Protocol;
 use osds_model::usage::{TargetUsage, VolumeUsage};
 use osds_model::{
-    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, Secret, Volume, VolumeId,
+    AttachMode, Capacity, Connection, FaultKind, Grant, HostId, IoLimits, IoRate, Secret, Volume,
+    VolumeId,
 };
 
 use crate::{
@@ -68,6 +69,7 @@ struct Export {
     unit: Arc<LogicalUnit>,
     blocks: BlocksId,
     size: Capacity,
+    limits: IoLimits,
     /// What each host was granted; goes only when the target has put the host out.
     hosts: BTreeMap<HostId, Admitted>,
 }
@@ -182,7 +184,8 @@ impl Inner {
         // Also when it is exported already: somebody may have taken it away from the target.
         self.target.export(&iqn, Arc::clone(&unit)).map_err(failed(doing()))?;
         let size = source.size;
-        exports.entry(volume).or_insert(Export { unit, blocks, size, hosts: BTreeMap::new() });
+        let (limits, hosts) = (IoLimits::NONE, BTreeMap::new());
+        exports.entry(volume).or_insert(Export { unit, blocks, size, limits, hosts });
         Ok(())
     }
 
@@ -222,12 +225,33 @@ impl Inner {
         }
         // On record before the first name is let in: a half-made grant must be taken back whole.
         export.hosts.insert(host, admitted.clone());
+        self.set_limits(volume, export)?;
         for name in names {
             self.target
                 .grant(&self.iqn(volume), name, access(grant.mode), admitted.proof.clone())
                 .map_err(failed(doing()))?;
         }
         Ok(())
+    }
+
+    fn limit(&self, volume: VolumeId, limits: IoLimits) -> Result<(), DriverError> {
+        let mut exports = self.exports();
+        let Some(export) = exports.get_mut(&volume) else { return Ok(()) };
+        export.limits = limits;
+        self.set_limits(volume, export)
+    }
+
+    /// Tells the target the limits, and which names are one host: that has one share.
+    fn set_limits(&self, volume: VolumeId, export: &Export) -> Result<(), DriverError> {
+        let of_host =
+            |held: &Admitted| names(&held.grant).into_iter().flat_map(Name::new).collect();
+        let limit = Limit {
+            unit: rate(export.limits.volume),
+            each: rate(export.limits.each_host),
+            parties: export.hosts.values().map(of_host).collect(),
+        };
+        let doing = || format!("limiting the I/O of volume {volume}");
+        self.target.limit(&self.iqn(volume), &limit).map_err(failed(doing()))
     }
 
     fn serves(&self, volume: VolumeId, export: &Export, host: HostId) -> bool {
@@ -289,7 +313,9 @@ impl Inner {
             is_served.then(|| (*host, HostFacts { grant, connection: connection.clone() }))
         };
         let hosts = export.hosts.iter().filter_map(served).collect();
-        ExportFacts { blocks: export.blocks, size: export.size, hosts }
+        let limits =
+            IoLimits { volume: io_rate(seen.limit.unit), each_host: io_rate(seen.limit.each) };
+        ExportFacts { blocks: export.blocks, size: export.size, limits, hosts }
     }
 }
 
@@ -311,6 +337,10 @@ impl TargetDriver for EmbeddedTarget {
         // Reads what is kept of the volume, and may have to wait for its hosts.
         let inner = Arc::clone(&self.inner);
         blocking(move || inner.export(volume, source)).await
+    }
+
+    async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
+        self.inner.limit(volume, *limits)
     }
 
     async fn grant(
@@ -398,6 +428,14 @@ fn access(mode: AttachMode) -> Access {
         AttachMode::ReadOnly => Access::ReadOnly,
         AttachMode::ReadWrite => Access::ReadWrite,
     }
+}
+
+fn rate(rate: IoRate) -> Rate {
+    Rate { iops: rate.iops, bytes_per_second: rate.bytes_per_second }
+}
+
+fn io_rate(rate: Rate) -> IoRate {
+    IoRate { iops: rate.iops, bytes_per_second: rate.bytes_per_second }
 }
 
 fn failed(doing: impl Into<String>) -> impl FnOnce(TargetError) -> DriverError {

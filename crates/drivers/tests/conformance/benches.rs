@@ -13,7 +13,8 @@ use osds_drivers::{
 };
 use osds_model::usage::TargetUsage;
 use osds_model::{
-    AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, Secret, VolumeId,
+    AttachMode, Authentication, Capacity, Connection, Grant, HostId, Initiator, IoLimits, Secret,
+    VolumeId,
 };
 use tempfile::TempDir;
 
@@ -226,6 +227,10 @@ impl TargetDriver for LyingTarget {
 
     async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         self.honest.export(volume, source).await
+    }
+
+    async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
+        self.honest.limit(volume, limits).await
     }
 
     async fn grant(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use osds_drivers::{BlockSource, TargetDriver};
 use osds_model::host::Protocol;
 use osds_model::{
     AttachMode, Authentication, Capacity, Connection, Credentials, FaultKind, Grant, HostId,
-    Initiator, Secret, VolumeId,
+    Initiator, IoLimits, IoRate, Secret, VolumeId,
 };
 
 use AttachMode::{ReadOnly, ReadWrite};
@@ -289,6 +290,36 @@ pub async fn a_resized_volume_is_larger_for_hosts(bench: &dyn Bench) {
     assert_eq!(driver.export_of(V).await.unwrap().unwrap().size, size);
     driver.resized(W, size).await.unwrap();
     assert!(!driver.exports().await.unwrap().contains_key(&W));
+}
+
+pub async fn limits_are_read_back_and_disturb_nobody(bench: &dyn Bench) {
+    let rate = |iops, bytes| IoRate {
+        iops: NonZeroU64::new(iops),
+        bytes_per_second: NonZeroU64::new(bytes),
+    };
+    let (driver, _behind) = exported(bench).await;
+    let limits_of = async || driver.export_of(V).await.unwrap().unwrap().limits;
+    assert_eq!(limits_of().await, IoLimits::NONE);
+    let way = let_in(&*driver, A, ReadWrite).await;
+    let limits = IoLimits { volume: rate(90_000, 1 << 40), each_host: rate(0, 1 << 30) };
+    for _ in 0..2 {
+        driver.limit(V, &limits).await.unwrap();
+        assert_eq!(limits_of().await, limits);
+        put(bench, A, &way, 0, b'a').await.unwrap();
+    }
+    assert_eq!(hosts_of(&*driver).await, BTreeMap::from([(A, ReadWrite)]));
+    // A second export of the same keeps them, as it keeps the hosts; the end of the export does not.
+    let_in(&*driver, B, ReadWrite).await;
+    assert_eq!(limits_of().await, limits);
+    driver.limit(V, &IoLimits::NONE).await.unwrap();
+    assert_eq!(limits_of().await, IoLimits::NONE);
+    driver.limit(V, &limits).await.unwrap();
+    driver.unexport(V).await.unwrap();
+    driver.limit(V, &limits).await.unwrap();
+    driver.limit(W, &limits).await.unwrap();
+    assert_eq!(driver.exports().await.unwrap(), BTreeMap::new());
+    driver.export(V, blocks().0).await.unwrap();
+    assert_eq!(limits_of().await, IoLimits::NONE);
 }
 
 pub async fn exports_are_read_back(bench: &dyn Bench) {

@@ -46,6 +46,7 @@ use crate::login::{Claim, Demand};
 use crate::name::Name;
 use crate::scsi::{Access, LogicalUnit, Nexus};
 use crate::session::tasks::{Began, TaskSet};
+use crate::throttle::{Lane, Limit};
 use crate::usage::Counters;
 use crate::workers::Workers;
 
@@ -72,6 +73,8 @@ pub struct Attached {
     pub tasks: Arc<TaskSet>,
     /// What the sessions of our grant count in.
     pub counters: Arc<Counters>,
+    /// Our place in front of the unit's limit.
+    pub lane: Lane,
 }
 
 impl Attached {
@@ -193,6 +196,14 @@ impl Registry {
     pub fn export(&self, iqn: &str, unit: Arc<LogicalUnit>) -> Result<(), TargetError> {
         let iqn = Name::new(iqn)?;
         self.lock().export(iqn, unit)
+    }
+
+    /// Sets the limit of a unit; holds from now on, also for the sessions that there are.
+    pub fn limit(&self, iqn: &str, limit: &Limit) -> Result<(), TargetError> {
+        let iqn = Name::new(iqn)?;
+        let throttle = self.lock().throttle_of(&iqn).ok_or(TargetError::NoSuchExport(iqn))?;
+        throttle.set(limit, Instant::now());
+        Ok(())
     }
 
     /// Takes an export away and ends all of its sessions; a second time is fine.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::accounts::Accounts;
 use super::{Admitted, Attached, Connection, TargetError};
@@ -18,6 +19,7 @@ use crate::login::status::Status;
 use crate::name::Name;
 use crate::scsi::{Access, LogicalUnit};
 use crate::session::tasks::TaskSet;
+use crate::throttle::{Limit, Throttle};
 use crate::usage::RefusalCounters;
 
 /// One exported unit as it is, for drift detection.
@@ -31,6 +33,8 @@ pub struct ExportFacts {
     pub leaving: BTreeSet<Name>,
     /// Who is logged in.
     pub sessions: Vec<SessionFacts>,
+    /// How much I/O is carried out.
+    pub limit: Limit,
 }
 
 /// One live session.
@@ -95,6 +99,7 @@ pub(super) struct Member {
 pub(super) struct Export {
     unit: Arc<LogicalUnit>,
     tasks: Arc<TaskSet>,
+    throttle: Arc<Throttle>,
     grants: BTreeMap<Name, Grant>,
     leaving: BTreeSet<Name>,
     pub(super) accounts: Accounts,
@@ -198,6 +203,7 @@ impl State {
                 let export = Export {
                     unit,
                     tasks: Arc::default(),
+                    throttle: Arc::default(),
                     grants: BTreeMap::new(),
                     leaving: BTreeSet::new(),
                     accounts: Accounts::default(),
@@ -270,6 +276,11 @@ impl State {
         if let Some(export) = self.exports.get_mut(target) {
             export.leaving.remove(initiator);
         }
+    }
+
+    /// The limit of a unit.
+    pub(super) fn throttle_of(&self, iqn: &Name) -> Option<Arc<Throttle>> {
+        self.exports.get(iqn).map(|export| Arc::clone(&export.throttle))
     }
 
     /// The grant a claim rests on; none for discovery.
@@ -348,8 +359,9 @@ impl State {
                 let (unit, tasks) = (Arc::clone(&export.unit), Arc::clone(&export.tasks));
                 let counters = export.accounts.of(&initiator);
                 counters.login();
+                let lane = export.throttle.lane(&initiator, Instant::now());
                 let role = Role::Normal { initiator, target, isid: claim.isid, tsih, grant };
-                (role, Some(Attached { unit, nexus, tasks, counters }))
+                (role, Some(Attached { unit, nexus, tasks, counters, lane }))
             }
             (Some(_), None) => return Err(Status::NOT_FOUND),
             (None, _) => (Role::Discovery { initiator }, None),
@@ -390,6 +402,7 @@ impl State {
             self.sessions(iqn, None).filter_map(Member::session_facts).collect();
         sessions.sort_by_key(|session| session.tsih);
         let (grants, leaving) = (export.grants.clone(), export.leaving.clone());
-        Some(ExportFacts { iqn: iqn.clone(), grants, leaving, sessions })
+        let limit = export.throttle.limit();
+        Some(ExportFacts { iqn: iqn.clone(), grants, leaving, sessions, limit })
     }
 }

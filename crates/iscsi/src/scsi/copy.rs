@@ -87,6 +87,15 @@ pub(super) fn extended_copy(call: &Call<'_>, _: &mut Buffer) -> Result<Status, S
     ended.outcome()
 }
 
+/// How many blocks a parameter list asks to copy, of those that could be copied at all.
+pub(super) fn blocks_of(list: &[u8]) -> u64 {
+    let header = Cdb::new(list);
+    let from = HEADER.saturating_add(usize::from(header.u16(2)));
+    let segments = list.get(from..).unwrap_or_default().chunks_exact(SEGMENT);
+    let blocks = segments.map(|bytes| u64::from(Cdb::new(bytes).u16(10)));
+    blocks.take(usize::from(MAX_SEGMENTS)).filter(|blocks| *blocks <= MAX_SEGMENT_BLOCKS).sum()
+}
+
 /// RECEIVE COPY OPERATING PARAMETERS: the limits that are checked here.
 pub(super) fn operating_parameters(call: &Call<'_>, data_in: &mut Buffer) -> Result<Status, Sense> {
     const NO_LIST_ID: u8 = 0x01;
@@ -280,6 +289,18 @@ mod tests {
     /// The first byte of each block.
     fn seen(rig: &Rig) -> Vec<u8> {
         rig.medium.bytes().chunks(BLOCK_SIZE).map(|block| block[0]).collect()
+    }
+
+    #[test]
+    fn what_is_copied_can_be_told_beforehand() {
+        assert_eq!(blocks_of(&one(5, 50, 3)), 3);
+        let three = segments(&[(0, 9, 8192), (0, 9, 8193), (0, 9, 1)]);
+        assert_eq!(blocks_of(&copy_list(1, 0, &copy_party(), &three)), 8193);
+        let cut = one(5, 50, 3);
+        for length in 0..cut.len() {
+            assert_eq!(blocks_of(&cut[..length]), 0);
+        }
+        assert_eq!(blocks_of(&[0xff; 4000]), 0);
     }
 
     #[test]

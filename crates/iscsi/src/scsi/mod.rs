@@ -27,6 +27,7 @@ mod reserved;
 mod sense;
 mod supported;
 mod table;
+mod toll;
 mod turnstile;
 mod unit;
 
@@ -53,6 +54,7 @@ pub use reservation_terms::{Held, InitiatorPort, KeptReservations, Registrant, R
 pub use reserved::{NotForgotten, ReservationStore};
 pub use sense::{CopyFault, FieldPointer, Sense, SenseKey, Status};
 pub use table::command_name;
+pub use toll::toll;
 pub use unit::{Identity, LogicalUnit};
 
 /// Bytes in one logical block.

@@ -103,6 +103,23 @@ impl DataOut {
     }
 }
 
+/// What a limit on commands and bytes a second counts a command as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Toll {
+    /// Nothing: it does not touch the medium, or (a flush) makes others' work good.
+    Free,
+    /// One, and the addressed blocks.
+    Blocks,
+    /// One, and the addressed blocks twice: they are read and written.
+    OldAndNew,
+    /// One, and the addressed blocks unless it may unmap them.
+    Fill,
+    /// One, whatever its length: it moves no data.
+    One,
+    /// One, and what its parameter list copies: read and written.
+    Copy,
+}
+
 /// One command.
 pub(super) struct Row {
     pub(super) opcode: u8,
@@ -114,6 +131,7 @@ pub(super) struct Row {
     pub(super) class: Class,
     pub(super) attentive: Attentive,
     pub(super) data_out: DataOut,
+    pub(super) toll: Toll,
     /// CDB usage data: the opcode, then a bit for each bit that we look at. As long as the CDB.
     pub(super) usage: &'static [u8],
     /// `None`: not offered (yet).
@@ -132,6 +150,7 @@ impl Row {
             class: Class::Reads,
             attentive: Attentive::Yields,
             data_out: DataOut::None,
+            toll: Toll::Free,
             usage,
             handler: Some(handler),
             pace: Pace::Slow,
@@ -161,6 +180,7 @@ impl Row {
             },
             attentive: Attentive::Yields,
             data_out: DataOut::None,
+            toll: Toll::Free,
             usage: &[],
             handler: None,
             pace: Pace::Quick,
@@ -199,6 +219,11 @@ impl Row {
         self
     }
 
+    const fn costs(mut self, toll: Toll) -> Self {
+        self.toll = toll;
+        self
+    }
+
     const fn passes_attention(mut self) -> Self {
         self.attentive = Attentive::Passes;
         self
@@ -215,8 +240,8 @@ pub(super) static TABLE: &[Row] = &[
     Row::reads("REQUEST SENSE", &[0x03, 0x01, 0, 0, 0xff, CTL], primary::request_sense).passes_attention().class(Class::Free).quick(),
     Row::absent(0x04, "FORMAT UNIT", Writes),
     Row::absent(0x07, "REASSIGN BLOCKS", Writes),
-    Row::reads("READ(6)", &[0x08, 0x1f, 0xff, 0xff, 0xff, CTL], block::read).tries(block::read_at_once),
-    Row::writes("WRITE(6)", &[0x0a, 0x1f, 0xff, 0xff, 0xff, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
+    Row::reads("READ(6)", &[0x08, 0x1f, 0xff, 0xff, 0xff, CTL], block::read).tries(block::read_at_once).costs(Toll::Blocks),
+    Row::writes("WRITE(6)", &[0x0a, 0x1f, 0xff, 0xff, 0xff, CTL], DataOut::Blocks, block::write).tries(block::write_at_once).costs(Toll::Blocks),
     Row::reads("INQUIRY", &[0x12, 0x03, 0xff, 0xff, 0xff, CTL], inquiry::inquiry).passes_attention().class(Class::Free).quick(),
     Row::reads("MODE SELECT(6)", &[0x15, 0x11, 0, 0, 0xff, CTL], mode::select6).takes(DataOut::ListAt4).class(Class::Writes),
     Row::writes("RESERVE(6)", &[0x16, 0x1f, 0, 0, 0, CTL], DataOut::None, persist::reserve6).class(Class::Own),
@@ -225,17 +250,17 @@ pub(super) static TABLE: &[Row] = &[
     Row::reads("START STOP UNIT", &[0x1b, 0x01, 0, 0x0f, 0xf7, CTL], primary::start_stop_unit).class(Class::Writes),
     Row::reads("PREVENT ALLOW MEDIUM REMOVAL", &[0x1e, 0, 0, 0, 0x03, CTL], primary::prevent_allow).class(Class::Writes),
     Row::reads("READ CAPACITY(10)", &[0x25, 0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, CTL], block::read_capacity10).class(Class::Asks).quick(),
-    Row::reads("READ(10)", &[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::read).tries(block::read_at_once),
-    Row::writes("WRITE(10)", &[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
-    Row::writes("WRITE AND VERIFY(10)", &[0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write_and_verify),
-    Row::reads("VERIFY(10)", &[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::verify).takes(DataOut::Compared),
+    Row::reads("READ(10)", &[0x28, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::read).tries(block::read_at_once).costs(Toll::Blocks),
+    Row::writes("WRITE(10)", &[0x2a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write).tries(block::write_at_once).costs(Toll::Blocks),
+    Row::writes("WRITE AND VERIFY(10)", &[0x2e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Blocks, block::write_and_verify).costs(Toll::Blocks),
+    Row::reads("VERIFY(10)", &[0x2f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::verify).takes(DataOut::Compared).costs(Toll::Blocks),
     Row::reads("PRE-FETCH(10)", &[0x34, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::prefetch).quick(),
     Row::reads("SYNCHRONIZE CACHE(10)", &[0x35, 0x02, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], block::synchronize_cache).class(Class::Writes),
     Row::reads("READ DEFECT DATA(10)", &[0x37, 0, 0x1f, 0, 0, 0, 0, 0xff, 0xff, CTL], primary::defects10).quick(),
     Row::absent(0x3b, "WRITE BUFFER", Writes),
     Row::absent(0x3f, "WRITE LONG(10)", Writes),
-    Row::writes("WRITE SAME(10)", &[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Pattern, provisioning::write_same),
-    Row::writes("UNMAP", &[0x42, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], DataOut::ListAt7, provisioning::unmap),
+    Row::writes("WRITE SAME(10)", &[0x41, 0xfe, 0xff, 0xff, 0xff, 0xff, 0, 0xff, 0xff, CTL], DataOut::Pattern, provisioning::write_same).costs(Toll::Fill),
+    Row::writes("UNMAP", &[0x42, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, CTL], DataOut::ListAt7, provisioning::unmap).costs(Toll::One),
     Row::absent(0x48, "SANITIZE", Writes),
     Row::reads("LOG SENSE", &[0x4d, 0x01, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CTL], log::log_sense).class(Class::Free).quick(),
     Row::absent(0x50, "XDWRITE(10)", Writes),
@@ -261,21 +286,21 @@ pub(super) static TABLE: &[Row] = &[
     Row::absent(0x7f, "READ(32)", Reads).action(0x0009),
     Row::absent(0x7f, "VERIFY(32)", Reads).action(0x000a),
     Row::absent(0x7f, "variable length write", Writes),
-    Row::writes("EXTENDED COPY(LID1)", &[0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::ListAt10, copy::extended_copy).action(0),
+    Row::writes("EXTENDED COPY(LID1)", &[0x83, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::ListAt10, copy::extended_copy).action(0).costs(Toll::Copy),
     Row::absent(0x83, "third-party copy out", Writes),
     Row::reads("RECEIVE COPY STATUS(LID1)", &[0x84, 0, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], copied::status).action(0).class(Class::Writes),
     Row::reads("RECEIVE COPY OPERATING PARAMETERS", &[0x84, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], copy::operating_parameters).action(3).class(Class::Writes).quick(),
     Row::reads("RECEIVE COPY FAILURE DETAILS(LID1)", &[0x84, 4, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], copied::failure_details).action(4).class(Class::Writes),
     Row::absent(0x84, "third-party copy in", Reads).class(Class::Writes),
-    Row::reads("READ(16)", &[0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once),
-    Row::writes("COMPARE AND WRITE", &[0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0, CTL], DataOut::OldAndNew, block::compare_and_write),
-    Row::writes("WRITE(16)", &[0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
-    Row::writes("ORWRITE(16)", &[0x8b, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::or_write),
-    Row::writes("WRITE AND VERIFY(16)", &[0x8e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
-    Row::reads("VERIFY(16)", &[0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
+    Row::reads("READ(16)", &[0x88, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once).costs(Toll::Blocks),
+    Row::writes("COMPARE AND WRITE", &[0x89, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, 0, CTL], DataOut::OldAndNew, block::compare_and_write).costs(Toll::OldAndNew),
+    Row::writes("WRITE(16)", &[0x8a, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once).costs(Toll::Blocks),
+    Row::writes("ORWRITE(16)", &[0x8b, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::or_write).costs(Toll::OldAndNew),
+    Row::writes("WRITE AND VERIFY(16)", &[0x8e, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify).costs(Toll::Blocks),
+    Row::reads("VERIFY(16)", &[0x8f, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared).costs(Toll::Blocks),
     Row::reads("PRE-FETCH(16)", &[0x90, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::prefetch).quick(),
     Row::reads("SYNCHRONIZE CACHE(16)", &[0x91, 0x02, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::synchronize_cache).class(Class::Writes),
-    Row::writes("WRITE SAME(16)", &[0x93, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Pattern, provisioning::write_same),
+    Row::writes("WRITE SAME(16)", &[0x93, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Pattern, provisioning::write_same).costs(Toll::Fill),
     Row::absent(0x9a, "WRITE STREAM(16)", Writes),
     Row::absent(0x9c, "WRITE ATOMIC(16)", Writes),
     Row::reads("READ CAPACITY(16)", &[0x9e, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, CTL], block::read_capacity16).action(0x10).class(Class::Asks).quick(),
@@ -285,10 +310,10 @@ pub(super) static TABLE: &[Row] = &[
     Row::reads("REPORT TARGET PORT GROUPS", &[0xa3, 0xea, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::target_port_groups).class(Class::Free).action(0x0a).quick(),
     Row::reads("REPORT SUPPORTED OPERATION CODES", &[0xa3, 0x0c, 0x87, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::operation_codes).action(0x0c).quick(),
     Row::reads("REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS", &[0xa3, 0x0d, 0x80, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], supported::task_management).action(0x0d).quick(),
-    Row::reads("READ(12)", &[0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once),
-    Row::writes("WRITE(12)", &[0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once),
-    Row::writes("WRITE AND VERIFY(12)", &[0xae, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify),
-    Row::reads("VERIFY(12)", &[0xaf, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared),
+    Row::reads("READ(12)", &[0xa8, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::read).tries(block::read_at_once).costs(Toll::Blocks),
+    Row::writes("WRITE(12)", &[0xaa, 0xf8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write).tries(block::write_at_once).costs(Toll::Blocks),
+    Row::writes("WRITE AND VERIFY(12)", &[0xae, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], DataOut::Blocks, block::write_and_verify).costs(Toll::Blocks),
+    Row::reads("VERIFY(12)", &[0xaf, 0xf6, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, CTL], block::verify).takes(DataOut::Compared).costs(Toll::Blocks),
     Row::reads("READ DEFECT DATA(12)", &[0xb7, 0x1f, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, CTL], primary::defects12).quick(),
 ];
 

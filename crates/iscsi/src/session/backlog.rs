@@ -77,15 +77,6 @@ pub enum Woken {
     Timeout,
 }
 
-/// What else there was to hear.
-#[derive(Clone, Copy, Debug)]
-pub struct Heard {
-    /// Somebody rang: see [`Backlog::ring`].
-    pub rung: bool,
-    /// A job has panicked.
-    pub panicked: bool,
-}
-
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Backlog {
@@ -105,7 +96,6 @@ struct State {
     running: usize,
     done: Vec<Done>,
     asleep: bool,
-    rung: bool,
     panicked: bool,
 }
 
@@ -123,7 +113,6 @@ impl Backlog {
                 running: 0,
                 done: Vec::new(),
                 asleep: false,
-                rung: false,
                 panicked: false,
             }),
             left: Condvar::new(),
@@ -148,21 +137,14 @@ impl Backlog {
         queued.remove(at)
     }
 
-    /// Moves what has ended to `ended`.
-    pub fn collect(&self, ended: &mut Vec<Done>) -> Heard {
+    /// Moves what has ended to `ended`. Whether a job has panicked.
+    pub fn collect(&self, ended: &mut Vec<Done>) -> bool {
         let mut state = self.lock();
         ended.append(&mut state.done);
-        Heard { rung: std::mem::take(&mut state.rung), panicked: state.panicked }
+        state.panicked
     }
 
-    /// Wakes the session's thread: something may go on. From any thread.
-    #[allow(dead_code, reason = "for whoever parks commands until he wakes them")]
-    pub fn ring(&self) {
-        let mut state = self.lock();
-        state.rung = true;
-        self.wake(state);
-    }
-
+    /// Wakes the session's thread if it sleeps.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let asleep = std::mem::take(&mut state.asleep);
         drop(state);
@@ -176,7 +158,7 @@ impl Backlog {
     pub fn sleep(&self, stream: &TcpStream, timeout: Duration) -> io::Result<Woken> {
         {
             let mut state = self.lock();
-            if !state.done.is_empty() || state.rung || state.panicked {
+            if !state.done.is_empty() || state.panicked {
                 return Ok(Woken::Bell);
             }
             state.asleep = true;

@@ -24,6 +24,7 @@ use crate::pdu::request::{DataOut, ScsiCommand};
 use crate::pdu::response::{DataIn, ReadyToTransfer, Residual, Response, ScsiResponse};
 use crate::pdu::{Frame, Header, NO_TAG, RejectReason};
 use crate::scsi::{self, Completion, Sense, SenseKey, Status};
+use crate::throttle::Passage;
 
 /// Answers up to this size are made in the send buffer; larger ones are sent from where they lie.
 const IN_PLACE: usize = 64 << 10;
@@ -107,7 +108,7 @@ impl Session<'_> {
         let received = self.received;
         let task =
             Task { ticket: None, command: *command, began: None, received, r2t_sn: 0, reserved: 0 };
-        let hold = self.hold(command);
+        let hold = self.hold(command, data);
         self.start(task, Data::Here(data), hold, Some(head))
     }
 
@@ -124,16 +125,33 @@ impl Session<'_> {
                 Ok(())
             }
             None => {
-                let hold = self.hold(&command);
+                let hold = self.hold(&command, &data);
                 self.start(task, Data::Owned(data), hold, None)
             }
         }
     }
 
     /// What holds a command back, beside its turn. Asked once, when all of its data is here.
-    #[allow(clippy::unused_self, reason = "the place for a limit")]
-    fn hold(&mut self, _command: &ScsiCommand) -> Hold {
-        Hold::Nothing
+    fn hold(&self, command: &ScsiCommand, data_out: &[u8]) -> Hold {
+        let Some(attached) = self.attached.as_ref().filter(|attached| attached.lane.is_limited())
+        else {
+            return Hold::Nothing;
+        };
+        let counts = scsi::decode_lun(command.lun) == UNIT_LUN;
+        match scsi::toll(&command.cdb, data_out, attached.nexus.access()).filter(|_| counts) {
+            None => Hold::Nothing,
+            Some(bytes) => match attached.lane.ask(Instant::now(), bytes) {
+                Passage::Go => Hold::Nothing,
+                Passage::Wait(ticket) => Hold::Called(ticket),
+            },
+        }
+    }
+
+    /// A command that the unit's limit holds back will not be carried out.
+    fn give_back(&self, hold: Hold) {
+        if let (Hold::Called(ticket), Some(attached)) = (hold, &self.attached) {
+            attached.lane.cancel(ticket);
+        }
     }
 
     /// A task is over that never went to a worker: its place and its memory are free again.
@@ -185,6 +203,7 @@ impl Session<'_> {
         } else if let Some(head) = head
             && self.pending.immediate() >= MAX_IMMEDIATE
         {
+            self.give_back(hold);
             return self.reject(head, RejectReason::TooManyImmediate);
         }
         let data_out = match data {
@@ -300,19 +319,25 @@ impl Session<'_> {
         }
         if let Some(held) = &self.backlog {
             let mut ended = mem::take(&mut self.ended);
-            let heard = held.backlog.collect(&mut ended);
+            let panicked = held.backlog.collect(&mut ended);
             for done in ended.drain(..) {
                 self.ended(done)?;
             }
             self.ended = ended;
-            if heard.panicked {
+            if panicked {
                 return Err(End::Panicked);
             }
-            if heard.rung {
-                self.pending.wake();
+        }
+        if let Some(attached) = &self.attached
+            && self.pending.waits_for_call()
+        {
+            for ticket in attached.lane.called(Instant::now()) {
+                if let Some(arrived) = self.pending.call(ticket) {
+                    attached.counters.throttled(arrived.elapsed());
+                }
             }
         }
-        while let Some((task, data)) = self.pending.next_due(Instant::now()) {
+        while let Some((task, data)) = self.pending.next_due() {
             self.start(task, Data::Owned(data), Hold::Nothing, None)?;
             self.outbox.flush_if_full()?;
         }
@@ -332,8 +357,7 @@ impl Session<'_> {
             if let Some(received) = inbox.fill_now(stream, need)? {
                 return Ok(received);
             }
-            let due = self.pending.wake_at();
-            let due = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let due = self.called_by().map(|due| due.saturating_duration_since(Instant::now()));
             let patience = due.map_or(timeout, |due| due.min(timeout));
             match self.backlog()?.backlog.sleep(stream, patience)? {
                 Woken::Socket => {}
@@ -344,6 +368,12 @@ impl Session<'_> {
                 Woken::Timeout => return Ok(Received::Nothing),
             }
         }
+    }
+
+    /// When to look at the latest whether the unit's limit has called a task.
+    fn called_by(&self) -> Option<Instant> {
+        let attached = self.attached.as_ref().filter(|_| self.pending.waits_for_call())?;
+        attached.lane.ask_again(Instant::now())
     }
 
     /// A worker has ended something.
@@ -384,7 +414,10 @@ impl Session<'_> {
                 }
                 return Some(None);
             }
-            Aborted::Gone(task, data) => (task, data),
+            Aborted::Gone(task, data, hold) => {
+                self.give_back(hold);
+                (task, data)
+            }
             Aborted::Running(ticket) => {
                 let job = self.backlog.as_ref().and_then(|held| held.backlog.withdraw(ticket));
                 let Some(job) = job else { return Some(Some(ticket)) };

@@ -1,7 +1,7 @@
 //! Commands that have arrived and not ended: whose turn it is, and what holds the others back.
 //!
 //! Pure bookkeeping of one session, in order of arrival. A command is collecting its data, or parked
-//! (until an instant, until woken, until its turn, until there is memory), or run by a worker; one
+//! (until the unit's limit calls it, until its turn, until there is memory), or run by a worker; one
 //! that runs to its end as it arrives never comes here. The order is SAM's: an ORDERED task begins
 //! when everything before it has ended, and nothing later begins before it has; a HEAD OF QUEUE
 //! task begins at once. Parked commands keep their place in the command window and are found by task
@@ -12,17 +12,15 @@ use std::time::Instant;
 use super::tasks::Began;
 use crate::buffer::Buffer;
 use crate::pdu::request::ScsiCommand;
+use crate::throttle;
 
 /// What a parked command waits for, beside its turn.
-#[allow(dead_code, reason = "for whoever parks commands")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
     /// Nothing more.
     Nothing,
-    /// This moment.
-    Until(Instant),
-    /// [`Pending::wake`], which a ring of the session's bell leads to.
-    UntilWoken,
+    /// The limit of the unit, until it calls this ticket: [`Pending::call`].
+    Called(throttle::Ticket),
 }
 
 /// A command with all of its data-out.
@@ -47,8 +45,8 @@ pub struct Task {
 pub enum Aborted {
     /// There is no such task.
     Unknown,
-    /// It has not begun and never will; these were its command, its data and its reservation.
-    Gone(Task, Buffer),
+    /// It has not begun and never will; these were its command, its data and what held it back.
+    Gone(Task, Buffer, Hold),
     /// It still collects its data.
     Collecting(u64),
     /// A worker runs it; when it ends, nobody is told.
@@ -208,18 +206,14 @@ impl Pending {
 
     /// The next parked task that may go on, with its data. It counts as collecting until it is
     /// parked again, run, or ended.
-    pub fn next_due(&mut self, now: Instant) -> Option<(Task, Buffer)> {
+    pub fn next_due(&mut self) -> Option<(Task, Buffer)> {
         if self.active == 0 {
             return None;
         }
         let at = self.entries.iter().position(|entry| match &entry.stage {
             Stage::Parked { task, hold, reads, .. } => {
-                let held = match hold {
-                    Hold::Nothing => false,
-                    Hold::Until(then) => *then > now,
-                    Hold::UntilWoken => true,
-                };
-                !held && self.has_room(*reads) && self.is_its_turn(task.ticket, &task.command)
+                let is_free = *hold == Hold::Nothing && self.has_room(*reads);
+                is_free && self.is_its_turn(task.ticket, &task.command)
             }
             Stage::Collecting | Stage::Running { .. } => false,
         })?;
@@ -232,22 +226,24 @@ impl Pending {
         }
     }
 
-    /// When the next task that waits for a moment is due.
-    pub fn wake_at(&self) -> Option<Instant> {
-        let moments = self.entries.iter().filter_map(|entry| match &entry.stage {
-            Stage::Parked { hold: Hold::Until(then), .. } => Some(*then),
-            Stage::Parked { .. } | Stage::Collecting | Stage::Running { .. } => None,
-        });
-        moments.min()
+    /// Whether any task waits to be called by the unit's limit.
+    pub fn waits_for_call(&self) -> bool {
+        self.active > 0
+            && self
+                .entries
+                .iter()
+                .any(|entry| matches!(entry.stage, Stage::Parked { hold: Hold::Called(_), .. }))
     }
 
-    /// Lets those go on that wait to be woken.
-    pub fn wake(&mut self) {
-        for entry in &mut self.entries {
-            if let Stage::Parked { hold: hold @ Hold::UntilWoken, .. } = &mut entry.stage {
+    /// The unit's limit lets a task go on; when that one arrived.
+    pub fn call(&mut self, ticket: throttle::Ticket) -> Option<Instant> {
+        self.entries.iter_mut().find_map(|entry| match &mut entry.stage {
+            Stage::Parked { task, hold, .. } if *hold == Hold::Called(ticket) => {
                 *hold = Hold::Nothing;
+                Some(task.received)
             }
-        }
+            Stage::Parked { .. } | Stage::Collecting | Stage::Running { .. } => None,
+        })
     }
 
     /// Forgets a task that has ended or was aborted while it collected; `None`: there is no such.
@@ -284,9 +280,9 @@ impl Pending {
             Stage::Parked { .. } => {}
         }
         match self.entries.remove(at).stage {
-            Stage::Parked { task, data, .. } => {
+            Stage::Parked { task, data, hold, .. } => {
                 self.active -= 1;
-                Aborted::Gone(task, data)
+                Aborted::Gone(task, data, hold)
             }
             Stage::Collecting | Stage::Running { .. } => Aborted::Unknown,
         }
@@ -302,7 +298,7 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::throttle::Ticket;
 
     const LUN: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
 
@@ -329,9 +325,9 @@ mod tests {
     }
 
     /// Runs everything that is due; the tags, in that order.
-    fn due(pending: &mut Pending, now: Instant) -> Vec<u32> {
+    fn due(pending: &mut Pending) -> Vec<u32> {
         let mut tags = vec![];
-        while let Some((task, _)) = pending.next_due(now) {
+        while let Some((task, _)) = pending.next_due() {
             tags.push(task.command.itt);
             pending.end(task.ticket.unwrap());
         }
@@ -339,28 +335,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_parked_goes_on_at_its_moment_or_when_it_is_woken() {
+    fn what_is_held_back_goes_on_when_it_is_called() {
         let mut pending = Pending::new(100);
-        let start = Instant::now();
-        let later = |ms| start + Duration::from_millis(ms);
-        park(&mut pending, 1, 1, 0, Hold::Until(later(20)));
-        park(&mut pending, 2, 1, 0, Hold::UntilWoken);
-        park(&mut pending, 3, 1, 0, Hold::Until(later(10)));
-        assert_eq!(pending.wake_at(), Some(later(10)));
-        assert_eq!(due(&mut pending, later(9)), []);
-        assert_eq!(due(&mut pending, later(10)), [3]);
-        assert_eq!(pending.wake_at(), Some(later(20)));
-        pending.wake();
-        assert_eq!(due(&mut pending, later(10)), [2]);
-        assert!(pending.is_active() && pending.contains(1));
-        assert_eq!(due(&mut pending, later(20)), [1]);
-        assert!(!pending.is_active() && pending.wake_at().is_none());
+        let before = Instant::now();
+        for (itt, ticket) in [(1, 11), (2, 12), (3, 13)] {
+            park(&mut pending, itt, 1, 0, Hold::Called(Ticket(ticket)));
+        }
+        assert_eq!(due(&mut pending), []);
+        assert!(pending.call(Ticket(12)).is_some_and(|arrived| arrived >= before));
+        assert!(pending.call(Ticket(12)).is_none(), "once");
+        assert_eq!(due(&mut pending), [2]);
+        assert!(pending.is_active() && pending.contains(1) && pending.waits_for_call());
+        assert!(pending.call(Ticket(13)).is_some() && pending.call(Ticket(11)).is_some());
+        assert!(!pending.waits_for_call());
+        assert_eq!(due(&mut pending), [1, 3], "as they arrived");
+        assert!(!pending.is_active());
     }
 
     #[test]
     fn the_order_holds_for_what_is_parked_and_what_collects() {
         let mut pending = Pending::new(100);
-        let now = Instant::now();
         let collecting = pending.collect(&task(1, 1).command);
         assert!(!pending.is_its_turn(None, &task(2, 2).command), "a write before it collects");
         park(&mut pending, 2, 2, 0, Hold::Nothing);
@@ -368,28 +362,27 @@ mod tests {
         assert!(pending.is_its_turn(None, &task(3, 3).command));
         park(&mut pending, 3, 1, 0, Hold::Nothing);
         assert!(pending.is_its_turn(Some(collecting), &task(1, 1).command), "it came first");
-        assert_eq!(due(&mut pending, now), []);
+        assert_eq!(due(&mut pending), []);
         pending.end(collecting);
-        assert_eq!(due(&mut pending, now), [2, 3]);
+        assert_eq!(due(&mut pending), [2, 3]);
         // A head of queue that is held lets nobody pass.
         park(&mut pending, 4, 1, 0, Hold::Nothing);
-        park(&mut pending, 5, 3, 0, Hold::UntilWoken);
-        assert_eq!(due(&mut pending, now), []);
-        pending.wake();
-        assert_eq!(due(&mut pending, now), [5, 4]);
+        park(&mut pending, 5, 3, 0, Hold::Called(Ticket(1)));
+        assert_eq!(due(&mut pending), []);
+        pending.call(Ticket(1));
+        assert_eq!(due(&mut pending), [5, 4]);
     }
 
     #[test]
     fn read_data_is_bounded_and_one_always_goes() {
         let mut pending = Pending::new(100);
-        let now = Instant::now();
         for itt in 0..3 {
             park(&mut pending, itt, 1, 500, Hold::Nothing);
         }
         for _ in 0..3 {
-            let (task, _) = pending.next_due(now).unwrap();
+            let (task, _) = pending.next_due().unwrap();
             let ticket = pending.run(task, 500);
-            assert!(pending.next_due(now).is_none());
+            assert!(pending.next_due().is_none());
             assert!(!pending.has_room(1));
             assert!(pending.finish(ticket).is_some_and(|finished| !finished.aborted));
         }
@@ -400,7 +393,7 @@ mod tests {
     fn task_management_finds_every_stage() {
         let mut pending = Pending::new(100);
         pending.collect(&task(1, 1).command);
-        park(&mut pending, 2, 1, 0, Hold::UntilWoken);
+        park(&mut pending, 2, 1, 0, Hold::Called(Ticket(1)));
         let running = pending.run(task(3, 1), 0);
         assert_eq!(pending.tasks_of(LUN), [1, 2, 3]);
         assert!(matches!(pending.abort(2, [0; 8]), Aborted::Unknown), "another unit's task");

@@ -192,7 +192,6 @@ impl Counters {
     }
 
     /// Counts a command that a limit held back for so long.
-    #[cfg_attr(not(test), allow(dead_code, reason = "the limits of the next change feed it"))]
     pub fn throttled(&self, waited: Duration) {
         self.throttled.fetch_add(1, Relaxed);
         let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);

@@ -12,6 +12,7 @@ mod data;
 mod hostile;
 mod leave;
 mod lifetime;
+mod limited;
 mod login;
 mod portals;
 mod races;

@@ -131,9 +131,12 @@ impl World {
             Step::Delete if s.record.as_ref().is_some_and(|r| r.presence != Presence::Unwanted) => {
                 Some(Rule::NothingIsDeletedUnasked)
             }
-            Step::Create(_) | Step::Extend(_) | Step::Grant(_) | Step::Delete | Step::Revoke(_) => {
-                None
-            }
+            Step::Create(_)
+            | Step::Extend(_)
+            | Step::Limit
+            | Step::Grant(_)
+            | Step::Delete
+            | Step::Revoke(_) => None,
         };
         s.past.broken = s.past.broken.or(breach);
         self.call(&mut s.dock, step);
@@ -160,6 +163,8 @@ impl World {
                     );
                 }
             }
+            // No world has limits: the tables have them.
+            Step::Limit => {}
             Step::Delete => facts.size = None,
         }
     }

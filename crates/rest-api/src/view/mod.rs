@@ -6,6 +6,7 @@
 
 mod attachment;
 mod host;
+mod limits;
 mod place;
 mod profile;
 mod snapshot;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attachment::{AttachmentView, ConnectionInfo, Login, conceal_all};
 pub use host::HostView;
+pub use limits::IoLimitsView;
 pub use place::{DockView, FitView, PoolView};
 pub use profile::ProfileView;
 pub use snapshot::SnapshotView;

@@ -12,7 +12,7 @@ use osds_model::Capacity;
 use osds_model::volume::{Presence, Volume};
 use serde::{Deserialize, Serialize};
 
-use super::{is_false, is_zero};
+use super::{IoLimitsView, is_false, is_zero};
 use crate::list::{Cell, Listed};
 use crate::scalar::{Id, Naa, Time};
 
@@ -79,6 +79,9 @@ pub struct VolumeView<'a> {
     /// The name that its blocks carry themselves.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identifier: Option<Identifier>,
+    /// Ours: the limits on its I/O, when it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_limits: Option<IoLimitsView>,
     /// Ours: why it is not as wished.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub status_reason: Cow<'a, str>,
@@ -132,6 +135,7 @@ impl<'a> VolumeView<'a> {
                 durable_name: Naa::of(volume.id),
                 durable_name_format: "NAA".into(),
             }),
+            io_limits: IoLimitsView::of(&volume.state.limits),
             status_reason: volume.state.fault.as_ref().map_or("", |f| f.message.as_str()).into(),
         }
     }

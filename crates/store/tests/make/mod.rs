@@ -33,6 +33,7 @@ pub fn volume(id: u128) -> Volume {
             generation: Generation(1),
             terms: Terms { multi_attach: true, max_attachments: None },
             presence: Presence::Wanted(Capacity::from_bytes(1 << 30)),
+            limits: osds_model::IoLimits::NONE,
             made: None,
             fault: None,
             attachments: BTreeMap::new(),
