@@ -100,7 +100,7 @@ mod tests {
         let initiator = Credentials { name: "host".to_owned(), secret: secret("hunter2") };
         let target = Some(Credentials { name: "target".to_owned(), secret: secret("hunter3") });
         let authentication = Authentication { initiator, target };
-        let words = format!("{authentication:?} {:#?}", authentication);
+        let words = format!("{authentication:?} {authentication:#?}");
         assert!(words.contains("host") && !words.contains("hunter"), "{words}");
         assert_eq!(authentication.names().target.map(|t| t.name).as_deref(), Some("target"));
     }
