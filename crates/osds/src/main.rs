@@ -83,7 +83,7 @@ enum ConfigCommand {
     Import {
         /// An opensds.conf.
         file: PathBuf,
-        /// Where to write it, and beside it the password of [keystone_authtoken], for its owner
+        /// Where to write it, and beside it the password of keystone_authtoken, for its owner
         /// only; standard output when absent.
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
