@@ -462,7 +462,7 @@ fn environment() {
         .run_as(&["volume", "list"], &[("OPENSDS_AUTH_STRATEGY", "keystone")], vec![])
         .run_as(
             &["volume", "list"],
-            &[("OPENSDS_AUTH_STRATEGY", "noauth"), ("OPENSDS_ENDPOINT", "https://x:1")],
+            &[("OPENSDS_AUTH_STRATEGY", "noauth"), ("OPENSDS_ENDPOINT", "ftp://x:1")],
             vec![],
         )
         .run(&["volume", "list"], vec![Answer::new(401, &[], "{\"code\":401}")])
