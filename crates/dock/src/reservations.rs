@@ -48,7 +48,11 @@ impl ReservationFiles {
             return self.remove(wish.volume);
         }
         let mut kept = self.kept(wish.volume)?;
-        if kept.drop_others(wish) { self.keep(wish.volume, &kept) } else { Ok(()) }
+        if kept.drop_others(wish.initiator_names()) {
+            self.keep(wish.volume, &kept)
+        } else {
+            Ok(())
+        }
     }
 
     fn path(&self, volume: VolumeId) -> PathBuf {

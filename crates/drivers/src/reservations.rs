@@ -7,7 +7,7 @@
 
 use std::io;
 
-use osds_model::{VolumeId, VolumeWish};
+use osds_model::VolumeId;
 use serde::{Deserialize, Serialize};
 
 /// Keeps the reservations of every volume of one target.
@@ -77,11 +77,10 @@ impl KeptReservations {
         self.registrations.is_empty() && self.reservation.is_none()
     }
 
-    /// Drops the registrations of everybody whom `wish` does not let in, as if each of them had
-    /// unregistered; whether there were any.
-    pub fn drop_others(&mut self, wish: &VolumeWish) -> bool {
-        let initiators = || wish.hosts.values().flat_map(|grant| &grant.initiators);
-        let names: Vec<_> = initiators().map(|one| one.port_name.to_lowercase()).collect();
+    /// Drops the registrations of everybody who is not let in under one of these names, as if each
+    /// of them had unregistered; whether there were any.
+    pub fn drop_others<'a>(&mut self, let_in: impl IntoIterator<Item = &'a str>) -> bool {
+        let names: Vec<_> = let_in.into_iter().map(str::to_lowercase).collect();
         let before = self.registrations.len();
         self.registrations.retain(|one| names.contains(&one.port.initiator));
         let is_registered = |port: &Port| self.registrations.iter().any(|one| one.port == *port);
@@ -113,13 +112,6 @@ mod hex {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use osds_model::host::Protocol;
-    use osds_model::{
-        AttachMode, Capacity, Generation, Grant, HostId, Initiator, IoLimits, PoolId, Presence,
-    };
-
     use super::*;
 
     fn port(name: &str) -> Port {
@@ -135,28 +127,6 @@ mod tests {
         }
     }
 
-    fn wish(names: &[&str]) -> VolumeWish {
-        let grant = |name: &&str| Grant {
-            mode: AttachMode::ReadWrite,
-            initiators: vec![Initiator {
-                port_name: (*name).to_owned(),
-                protocol: Protocol::Iscsi,
-            }],
-            authentication: None,
-        };
-        let hosts = names.iter().zip(1..).map(|(name, id)| (HostId::from_u128(id), grant(name)));
-        VolumeWish {
-            volume: VolumeId::from_u128(1),
-            generation: Generation(1),
-            pool: PoolId::from_u128(1),
-            presence: Presence::Wanted(Capacity::from_bytes(1)),
-            exists: true,
-            guarded: false,
-            limits: IoLimits::NONE,
-            hosts: BTreeMap::from_iter(hosts),
-        }
-    }
-
     #[test]
     fn it_is_written_so_that_people_and_tools_read_it() {
         let kept = kept(5, Some("iqn.x:b"));
@@ -168,14 +138,14 @@ mod tests {
     #[test]
     fn who_is_not_let_in_leaves_nothing_behind() {
         let mut both = kept(5, Some("iqn.x:b"));
-        assert!(!both.drop_others(&wish(&["IQN.X:A", "iqn.x:b", "iqn.x:c"])));
+        assert!(!both.drop_others(["IQN.X:A", "iqn.x:b", "iqn.x:c"]));
         assert_eq!(both, kept(5, Some("iqn.x:b")));
-        assert!(both.drop_others(&wish(&["IQN.x:a"])));
+        assert!(both.drop_others(["IQN.x:a"]));
         assert_eq!((both.registrations.len(), both.reservation), (1, None));
         let mut all_hold = kept(7, None);
-        assert!(all_hold.drop_others(&wish(&["iqn.x:a"])));
+        assert!(all_hold.drop_others(["iqn.x:a"]));
         assert!(all_hold.reservation.is_some());
-        assert!(all_hold.drop_others(&wish(&[])));
+        assert!(all_hold.drop_others([]));
         assert!(all_hold.is_empty());
     }
 }

@@ -61,6 +61,14 @@ pub struct VolumeWish {
     pub hosts: BTreeMap<HostId, Grant>,
 }
 
+impl VolumeWish {
+    /// The names under which hosts shall be let in.
+    pub fn initiator_names(&self) -> impl Iterator<Item = &str> {
+        let initiators = self.hosts.values().flat_map(|grant| &grant.initiators);
+        initiators.map(|initiator| initiator.port_name.as_str())
+    }
+}
+
 /// What one host shall have. Its secrets are sealed in a wish, in clear for a target, and not there
 /// at all (`()`) in what a target says.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,6 +9,7 @@
 //!
 //! Memory of a session is bounded; `Limits` says by what.
 
+mod answers;
 mod backlog;
 mod commands;
 mod control;

@@ -91,15 +91,21 @@ fn next_answer(session: &mut Session) -> (Tag, u8) {
     }
 }
 
+/// A read of `session` is stuck in the medium, with nothing else under way.
+fn stuck_read(scene: &Scene, session: &mut Session) -> Tag {
+    session.test_unit_ready().ok();
+    scene.medium.stick(STUCK);
+    let stuck = send_read(session, STUCK, SIMPLE);
+    scene.medium.wait_stuck(1);
+    stuck
+}
+
 /// While a read is stuck, a ping and a read elsewhere are answered. `attribute` is that of the read
 /// elsewhere. Ends with everything answered.
 fn goes_on(attribute: u8) -> bool {
     let scene = Scene::new();
     let mut session = scene.login(ALICE).unwrap();
-    session.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    let stuck = send_read(&mut session, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    let stuck = stuck_read(&scene, &mut session);
     let ping = send_nop(&mut session);
     assert_eq!(next_answer(&mut session), (ping, 0));
     let elsewhere = send_read(&mut session, ELSEWHERE, attribute);
@@ -136,10 +142,7 @@ fn sabotage_a_session_that_runs_one_after_the_other_is_caught() {
 fn an_ordered_task_waits_for_the_earlier_and_the_later_wait_for_it() {
     let scene = Scene::new();
     let mut session = scene.login(ALICE).unwrap();
-    session.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    let first = send_read(&mut session, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    let first = stuck_read(&scene, &mut session);
     let ordered = send_read(&mut session, 1, ORDERED);
     let later = send_read(&mut session, 2, SIMPLE);
     // It passes both.
@@ -156,10 +159,7 @@ fn a_slow_command_does_not_hold_up_another_host_or_its_revoke() {
     let scene = Scene::new();
     let mut alice = scene.login(ALICE).unwrap();
     let mut bob = scene.login(BOB).unwrap();
-    alice.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    let stuck = send_read(&mut alice, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    let stuck = stuck_read(&scene, &mut alice);
     bob.read(ELSEWHERE, 1).unwrap();
     let begun = Instant::now();
     scene.target.revoke(DISK, BOB).unwrap();
@@ -173,10 +173,7 @@ fn a_revoke_of_the_slow_one_tells_that_it_drains_and_drops_what_waits() {
     let limits = Limits { drain_timeout: Duration::from_millis(30), ..Limits::default() };
     let scene = Scene::with(limits);
     let mut alice = scene.login(ALICE).unwrap();
-    alice.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    send_read(&mut alice, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    stuck_read(&scene, &mut alice);
     // Parked behind the stuck one; it would get stuck as well.
     send_read(&mut alice, STUCK, ORDERED);
     let ping = send_nop(&mut alice);
@@ -193,10 +190,7 @@ fn a_revoke_of_the_slow_one_tells_that_it_drains_and_drops_what_waits() {
 fn an_abort_of_a_running_task_is_answered_when_it_has_ended_and_the_task_is_not() {
     let scene = Scene::new();
     let mut session = scene.login(ALICE).unwrap();
-    session.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    let stuck = send_read(&mut session, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    let stuck = stuck_read(&scene, &mut session);
     let parked = send_read(&mut session, 1, ORDERED);
     let no_such = send_function(&mut session, 1, 4711);
     assert_eq!(next_answer(&mut session), (no_such, 1));
@@ -216,10 +210,7 @@ fn a_reset_waits_for_slow_commands_of_all_and_holds_up_no_ping() {
     let scene = Scene::new();
     let mut alice = scene.login(ALICE).unwrap();
     let mut bob = scene.login(BOB).unwrap();
-    alice.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    let stuck = send_read(&mut alice, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    let stuck = stuck_read(&scene, &mut alice);
     let parked = send_read(&mut alice, 1, ORDERED);
     let ping = send_nop(&mut alice);
     assert_eq!(next_answer(&mut alice), (ping, 0));
@@ -355,10 +346,7 @@ fn who_logs_out_and_is_put_out_is_told_once() {
     let told = || {
         scene.target.grant(DISK, ALICE, Access::ReadWrite, None).unwrap();
         let mut session = scene.login(ALICE).unwrap();
-        session.test_unit_ready().ok();
-        scene.medium.stick(STUCK);
-        send_read(&mut session, STUCK, SIMPLE);
-        scene.medium.wait_stuck(1);
+        stuck_read(&scene, &mut session);
         let ping = send_nop(&mut session);
         assert_eq!(next_answer(&mut session), (ping, 0));
         let wire = session.queue().wire();
@@ -389,10 +377,7 @@ fn who_logs_out_and_is_put_out_is_told_once() {
 fn functions_that_wait_are_limited() {
     let scene = Scene::new();
     let mut session = scene.login(ALICE).unwrap();
-    session.test_unit_ready().ok();
-    scene.medium.stick(STUCK);
-    let stuck = send_read(&mut session, STUCK, SIMPLE);
-    scene.medium.wait_stuck(1);
+    let stuck = stuck_read(&scene, &mut session);
     let waiting: Vec<_> = (0..16).map(|_| send_function(&mut session, 1, stuck)).collect();
     let refused = send_function(&mut session, 1, stuck);
     assert_eq!(next_answer(&mut session), (refused, 255));
