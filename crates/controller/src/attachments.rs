@@ -337,7 +337,8 @@ impl Controller {
                 chap::make(keys, self.login.chap, volume, host, attachment)
                     .map_err(|error| Error::Secrets(Arc::new(error)))
             }
-            (Protocol::Iscsi, None) | (Protocol::FibreChannel | Protocol::NvmeOf, _) => Ok(None),
+            (Protocol::Iscsi, None)
+            | (Protocol::FibreChannel | Protocol::NvmeOf | Protocol::Local, _) => Ok(None),
         }
     }
 

@@ -121,8 +121,13 @@ impl BlockSource {
 /// that was exported before, and what is written to that one is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlocksId {
-    device: u64,
-    file: u64,
+    pub(crate) device: u64,
+    pub(crate) file: u64,
+}
+
+impl BlocksId {
+    /// No blocks of anybody: there is no file of this number.
+    pub(crate) const NOTHING: Self = Self { device: 0, file: 0 };
 }
 
 /// One thing in a pool.

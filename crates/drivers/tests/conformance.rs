@@ -5,6 +5,9 @@
 //! here. A target may only claim what it keeps: the suite asks it what it can enforce and then
 //! tries to break just that. At the end, drivers that lie must fail.
 
+/// What the hosts of the target suite speak.
+const PROTOCOL: osds_model::host::Protocol = osds_model::host::Protocol::Iscsi;
+
 #[path = "conformance/storage.rs"]
 mod storage;
 #[path = "conformance/target.rs"]

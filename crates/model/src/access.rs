@@ -116,6 +116,12 @@ pub enum Connection {
         /// Logical unit number; never 0, which the original's connector refuses.
         lun: u32,
     },
+    /// A loop device of the machine that holds the volume. Its number is nobody's promise (a
+    /// restart may change it); it is found by what it is backed by.
+    Local {
+        /// The file that the kernel names as this host's loop device's backing file.
+        path: String,
+    },
 }
 
 impl Connection {
@@ -124,6 +130,7 @@ impl Connection {
     pub const fn protocol(&self) -> &'static str {
         match self {
             Self::Iscsi { .. } => "iscsi",
+            Self::Local { .. } => "local",
         }
     }
 }

@@ -42,11 +42,13 @@ pub enum Protocol {
     /// NVMe over Fabrics.
     #[serde(rename = "nvmeof")]
     NvmeOf,
+    /// A device of the same machine; the name is the host's own choice.
+    Local,
 }
 
 impl Protocol {
     /// Every protocol there is.
-    pub const ALL: [Self; 3] = [Self::Iscsi, Self::FibreChannel, Self::NvmeOf];
+    pub const ALL: [Self; 4] = [Self::Iscsi, Self::FibreChannel, Self::NvmeOf, Self::Local];
 
     /// The OpenSDS word.
     #[must_use]
@@ -55,6 +57,7 @@ impl Protocol {
             Self::Iscsi => "iscsi",
             Self::FibreChannel => "fibre_channel",
             Self::NvmeOf => "nvmeof",
+            Self::Local => "local",
         }
     }
 

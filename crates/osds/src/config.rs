@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
 use osds_keyring::chap::Chap;
+use osds_model::host::Protocol;
 use serde::Deserialize;
 
 use self::auth::Auth;
@@ -206,7 +207,49 @@ pub struct Backend {
     pub config: PathBuf,
     /// How hosts reach its volumes.
     #[serde(default)]
+    pub target: TargetKind,
+    /// The built-in target's settings.
+    #[serde(default)]
     pub iscsi: Iscsi,
+    /// The local target's settings.
+    #[serde(default)]
+    pub local: Local,
+}
+
+/// A target: how hosts reach volumes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetKind {
+    /// The built-in iSCSI target.
+    #[default]
+    Embedded,
+    /// Loop devices, for hosts that are this machine.
+    Local,
+}
+
+impl TargetKind {
+    /// What its hosts speak; the word that pools have for it in their driver YAML.
+    #[must_use]
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Embedded => Protocol::Iscsi,
+            Self::Local => Protocol::Local,
+        }
+    }
+}
+
+/// `[backend.local]`: the target for hosts that are this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Local {
+    /// How long a detach waits for writes under way before it reports a fault.
+    pub drain_timeout: SignedDuration,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self { drain_timeout: SignedDuration::from_secs(10) }
+    }
 }
 
 /// A storage driver.
@@ -300,6 +343,8 @@ impl Config {
         for (index, backend) in self.backends.iter().enumerate() {
             duration(backend.iscsi.drain_timeout)
                 .context("iscsi.drain_timeout must be longer than nothing")?;
+            duration(backend.local.drain_timeout)
+                .context("local.drain_timeout must be longer than nothing")?;
             let name = &backend.name;
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {

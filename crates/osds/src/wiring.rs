@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! REST -> Controller -> Dock (one for each backend) -> FileStorage
-//!            |                          |      `----> EmbeddedTarget
+//!            |                          |      `----> EmbeddedTarget | LocalTarget
 //!          Store                     Ledger
 //! ```
 //! Making the parts opens files and binds ports, and so may fail; nothing is served before all of
@@ -20,16 +20,19 @@ use anyhow::{Context as _, Result};
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
-use osds_drivers::config::{FileConfig, Loaded};
+use osds_drivers::config::{FileConfig, FilePoolConfig, Loaded};
 use osds_drivers::storage::file::FileStorage;
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
-use osds_drivers::{StorageDriver, TargetDriver};
+use osds_drivers::target::local::LocalTarget;
+use osds_drivers::{DriverError, StorageDriver, TargetDriver};
 use osds_iscsi::Limits;
 use osds_keyring::Keyring;
 use osds_store::{EmbeddedStore, MemoryStore, Store};
 use tracing::{info, warn};
 
-use crate::config::{Backend, Config, Iscsi, StorageKind, StoreKind, duration};
+use crate::config::{
+    Backend, Config, Iscsi, Local, StorageKind, StoreKind, TargetKind, duration,
+};
 use crate::node::Node;
 
 /// A daemon whose parts are made and not started.
@@ -60,9 +63,7 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     let mut docks = Vec::new();
     let mut targets = Vec::new();
     let mut by_id = Docks::new();
-    for (backend, storage) in backends(config, default_iscsi)? {
-        let target = EmbeddedTarget::start(target_settings(&backend.iscsi)?)
-            .map_err(|error| anyhow::anyhow!("backend {}: {}", backend.name, error.chain()))?;
+    for BackendWithStorage { backend, storage, directories } in backends(config, default_iscsi)? {
         let identity = Identity {
             id: node.dock_id(&backend.name),
             name: backend.name.clone(),
@@ -73,12 +74,25 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
         let id = identity.id;
         let ledger = Ledger::open(data_dir.join("docks").join(&backend.name).join("ledger"))
             .with_context(|| format!("backend {}", backend.name))?;
-        target.keep_reservations_on(Arc::new(ledger.reservations()));
-        let target_driver: Arc<dyn TargetDriver> = Arc::new(target.clone());
-        let dock = Arc::new(Dock::new(identity, storage, target_driver, ledger, Arc::clone(&keys)));
+        let failed = |error: DriverError| {
+            anyhow::anyhow!("backend {}: {}", backend.name, error.chain())
+        };
+        let target: Arc<dyn TargetDriver> = match backend.target {
+            TargetKind::Embedded => {
+                let settings = target_settings(&backend.iscsi)?;
+                let target = EmbeddedTarget::start(settings).map_err(failed)?;
+                target.keep_reservations_on(Arc::new(ledger.reservations()));
+                targets.push(target.clone());
+                Arc::new(target)
+            }
+            TargetKind::Local => {
+                let drain_timeout = duration(backend.local.drain_timeout)?;
+                Arc::new(LocalTarget::start(directories, drain_timeout).map_err(failed)?)
+            }
+        };
+        let dock = Arc::new(Dock::new(identity, storage, target, ledger, Arc::clone(&keys)));
         by_id.insert(id, Arc::clone(&dock) as Arc<dyn DockApi>);
         docks.push(dock);
-        targets.push(target);
     }
     let settings = Settings {
         sweep_every: duration(config.controller.sweep_every)?,
@@ -94,7 +108,28 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
 /// Reads a backend's driver YAML.
 pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
     let StorageKind::File = backend.driver;
-    FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))
+    let loaded = FileConfig::load(&backend.config)
+        .with_context(|| format!("backend {}", backend.name))?;
+    let spoken = backend.target.protocol().as_str();
+    for FilePoolConfig { pool, .. } in &loaded.config.pools {
+        let said = &pool.extras.io_connectivity.access_protocol;
+        // Profiles choose pools by this word: a wrong one gets volumes that their hosts cannot use.
+        anyhow::ensure!(
+            said.is_empty() || !is_known_target(said) || said.eq_ignore_ascii_case(spoken),
+            "backend {}: pool {} says accessProtocol: {said}, and its target speaks {spoken}; \
+             write accessProtocol: {spoken} in {}, or another target in osds.toml",
+            backend.name,
+            pool.name,
+            backend.config.display()
+        );
+    }
+    Ok(loaded)
+}
+
+/// Whether the word is one that a target of ours speaks; the original's files have others.
+fn is_known_target(word: &str) -> bool {
+    let all = [TargetKind::Embedded, TargetKind::Local];
+    all.iter().any(|kind| kind.protocol().as_str().eq_ignore_ascii_case(word))
 }
 
 /// The keys of an earlier start, or a new one.
@@ -123,7 +158,19 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
     })
 }
 
-type BackendWithStorage = (Backend, Arc<dyn StorageDriver>);
+struct BackendWithStorage {
+    backend: Backend,
+    storage: Arc<dyn StorageDriver>,
+    /// Where its pools are, for a target on the same machine.
+    directories: Vec<PathBuf>,
+}
+
+impl BackendWithStorage {
+    fn new(backend: Backend, config: FileConfig) -> Self {
+        let directories = config.pools.iter().map(|pool| pool.path.clone()).collect();
+        Self { backend, storage: Arc::new(FileStorage::new(config)), directories }
+    }
+}
 
 fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<BackendWithStorage>> {
     if config.backends.is_empty() {
@@ -134,7 +181,7 @@ fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<Ba
         for warning in &loaded.warnings {
             warn!("{warning}");
         }
-        Ok((backend.clone(), Arc::new(FileStorage::new(loaded.config))))
+        Ok(BackendWithStorage::new(backend.clone(), loaded.config))
     };
     config.backends.iter().map(with_storage).collect()
 }
@@ -150,13 +197,15 @@ fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<Backen
         description: "sparse files in the data directory".to_owned(),
         driver: StorageKind::File,
         config: PathBuf::new(),
+        target: TargetKind::Embedded,
         iscsi,
+        local: Local::default(),
     };
     let yaml = include_str!("default_pools.yaml");
     let config = FileConfig::parse(&data_dir.join("built-in.yaml"), yaml)
         .context("the built-in driver configuration")?
         .config;
-    Ok((backend, Arc::new(FileStorage::new(config))))
+    Ok(BackendWithStorage::new(backend, config))
 }
 
 fn target_settings(iscsi: &Iscsi) -> Result<EmbeddedSettings> {

@@ -3,6 +3,9 @@
 //! in another spelling, and an identity that outlives the process. At the end, targets that lie
 //! must fail.
 
+/// What the hosts of the target suite speak.
+const PROTOCOL: osds_model::host::Protocol = osds_model::host::Protocol::Iscsi;
+
 #[path = "../../drivers/tests/conformance/target.rs"]
 mod target;
 
@@ -75,7 +78,7 @@ impl Bench {
         way: &Connection,
         work: impl Fn(&mut Session) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Refused> {
-        let Connection::Iscsi { iqn, portals, lun } = way.clone();
+        let Connection::Iscsi { iqn, portals, lun } = way.clone() else { panic!("{way:?}") };
         assert_eq!(lun, 1, "the initiator speaks to LUN 1 only");
         let (name, sessions) = (host.port_name.clone(), Arc::clone(&self.sessions));
         let chap = self.carried.lock().unwrap().get(&name).map(chap);
@@ -319,7 +322,8 @@ async fn granted(
     grant: &Grant<Secret>,
 ) -> (SocketAddr, String) {
     driver.export(volume, source(MIB)).await.unwrap();
-    let Connection::Iscsi { iqn, portals, .. } = driver.grant(volume, host, grant).await.unwrap();
+    let way = driver.grant(volume, host, grant).await.unwrap();
+    let Connection::Iscsi { iqn, portals, .. } = way else { panic!("{way:?}") };
     (portals[0].parse().unwrap(), iqn)
 }
 

@@ -142,7 +142,7 @@ pub(crate) enum InitiatorCommand {
         /// The name it logs in with: an IQN, a WWPN, a host NQN.
         #[arg(value_name = "port name")]
         port_name: String,
-        /// What it speaks: iscsi, fibre_channel or nvmeof.
+        /// What it speaks: iscsi, fibre_channel, nvmeof or local.
         #[arg(value_name = "port protocol")]
         protocol: String,
     },
@@ -222,7 +222,7 @@ impl InitiatorCommand {
         let (host, port_name, added) = match self {
             Self::Add { host, port_name, protocol } => {
                 let protocol = Protocol::parse(&protocol).with_context(|| {
-                    format!("{protocol} is no protocol: use iscsi, fibre_channel or nvmeof")
+                    format!("{protocol} is no protocol: use iscsi, fibre_channel, nvmeof or local")
                 })?;
                 (host, port_name.clone(), Some(Initiator { port_name, protocol }))
             }

@@ -109,7 +109,7 @@ fn who(initiator: &Initiator) -> HostId {
 }
 
 fn which(way: &Connection) -> VolumeId {
-    let Connection::Iscsi { iqn, .. } = way;
+    let Connection::Iscsi { iqn, .. } = way else { panic!("{way:?}") };
     iqn.rsplit(':').next().unwrap().parse().unwrap()
 }
 

@@ -22,7 +22,8 @@ pub const B: HostId = HostId::from_u128(0xB);
 pub const C: HostId = HostId::from_u128(0xC);
 const V: VolumeId = VolumeId::from_u128(1);
 const W: VolumeId = VolumeId::from_u128(2);
-const SIZE: u64 = 1 << 20;
+/// How large the volumes are.
+pub const SIZE: u64 = 1 << 20;
 
 /// A target under test, and hosts that log in to it.
 #[async_trait]
@@ -32,6 +33,10 @@ pub trait Bench: Send + Sync + 'static {
     /// What the host with this initiator proves when it logs in from now on; nothing at first. A
     /// session that it has goes on.
     fn carry(&self, host: &Initiator, proof: Option<Authentication<Secret>>);
+    /// A volume of [`SIZE`] zeros, opened twice: for the target, and to look behind its back.
+    fn blocks(&self) -> (BlockSource, File) {
+        blocks()
+    }
     /// Writes as the host with this initiator, over a session of its own if it has none.
     async fn write(
         &self,
@@ -61,7 +66,7 @@ pub enum Refused {
 
 pub fn initiator(host: HostId) -> Initiator {
     let port_name = format!("iqn.2026-01.example:{}", host.0.simple());
-    Initiator { port_name, protocol: Protocol::Iscsi }
+    Initiator { port_name, protocol: crate::PROTOCOL }
 }
 
 fn grant(host: HostId, mode: AttachMode) -> Grant<Secret> {
@@ -86,7 +91,7 @@ fn peek(behind: &File, at: u64) -> [u8; 8] {
 }
 
 async fn exported(bench: &dyn Bench) -> (Arc<dyn TargetDriver>, File) {
-    let (source, behind) = blocks();
+    let (source, behind) = bench.blocks();
     let driver = bench.driver();
     driver.export(V, source).await.unwrap();
     (driver, behind)
@@ -121,8 +126,10 @@ async fn hosts_of(driver: &dyn TargetDriver) -> BTreeMap<HostId, AttachMode> {
 pub async fn a_granted_host_reaches_the_blocks_and_nobody_else(bench: &dyn Bench) {
     let (driver, behind) = exported(bench).await;
     let way = let_in(&*driver, A, ReadWrite).await;
-    let Connection::Iscsi { lun, portals, .. } = &way;
-    assert!(*lun != 0 && !portals.is_empty());
+    match &way {
+        Connection::Iscsi { lun, portals, .. } => assert!(*lun != 0 && !portals.is_empty()),
+        Connection::Local { path } => assert!(path.starts_with('/')),
+    }
     put(bench, A, &way, 3, b'a').await.unwrap();
     assert_eq!(get(bench, A, &way, 3).await, Ok(b'a'));
     assert_eq!(peek(&behind, 3 * 512), [b'a'; 8]);
@@ -130,14 +137,14 @@ pub async fn a_granted_host_reaches_the_blocks_and_nobody_else(bench: &dyn Bench
     assert_eq!(get(bench, B, &way, 3).await, Err(Refused::Out));
     assert_eq!(peek(&behind, 3 * 512), [b'a'; 8]);
     // Being in one volume is not being in another.
-    driver.export(W, blocks().0).await.unwrap();
+    driver.export(W, bench.blocks().0).await.unwrap();
     let other = driver.grant(W, B, &grant(B, ReadWrite)).await.unwrap();
     assert_eq!(put(bench, A, &other, 0, b'a').await, Err(Refused::Out));
     put(bench, B, &other, 0, b'b').await.unwrap();
 }
 
 pub async fn export_is_boring_and_keeps_grants(bench: &dyn Bench) {
-    let (source, _behind) = blocks();
+    let (source, _behind) = bench.blocks();
     let again = || BlockSource {
         file: source.file.try_clone().unwrap(),
         path: source.path.clone(),
@@ -270,7 +277,7 @@ pub async fn unexport_puts_everybody_out(bench: &dyn Bench) {
         assert_eq!(driver.export_of(V).await.unwrap(), None);
     }
     // An export that comes back does not bring old grants with it.
-    driver.export(V, blocks().0).await.unwrap();
+    driver.export(V, bench.blocks().0).await.unwrap();
     assert_eq!(hosts_of(&*driver).await, BTreeMap::new());
     assert_eq!(get(bench, A, &way, 0).await, Err(Refused::Out));
 }
@@ -302,6 +309,12 @@ pub async fn limits_are_read_back_and_disturb_nobody(bench: &dyn Bench) {
     assert_eq!(limits_of().await, IoLimits::NONE);
     let way = let_in(&*driver, A, ReadWrite).await;
     let limits = IoLimits { volume: rate(90_000, 1 << 40), each_host: rate(0, 1 << 30) };
+    if let Err(error) = driver.limit(V, &limits).await {
+        // What cannot be kept is refused, not accepted and ignored.
+        assert_eq!(error.kind, FaultKind::NotSupported, "{}", error.chain());
+        assert_eq!(limits_of().await, IoLimits::NONE);
+        return;
+    }
     for _ in 0..2 {
         driver.limit(V, &limits).await.unwrap();
         assert_eq!(limits_of().await, limits);
@@ -318,7 +331,7 @@ pub async fn limits_are_read_back_and_disturb_nobody(bench: &dyn Bench) {
     driver.limit(V, &limits).await.unwrap();
     driver.limit(W, &limits).await.unwrap();
     assert_eq!(driver.exports().await.unwrap(), BTreeMap::new());
-    driver.export(V, blocks().0).await.unwrap();
+    driver.export(V, bench.blocks().0).await.unwrap();
     assert_eq!(limits_of().await, IoLimits::NONE);
 }
 
@@ -327,7 +340,7 @@ pub async fn exports_are_read_back(bench: &dyn Bench) {
     assert_eq!(driver.exports().await.unwrap(), BTreeMap::new());
     let (driver, _behind) = exported(bench).await;
     let way = let_in(&*driver, A, ReadWrite).await;
-    driver.export(W, blocks().0).await.unwrap();
+    driver.export(W, bench.blocks().0).await.unwrap();
     let exports = driver.exports().await.unwrap();
     assert_eq!(exports.keys().copied().collect::<Vec<_>>(), [V, W]);
     let facts = &exports[&V];

@@ -15,7 +15,7 @@ const INITIATOR: Rule = Rule::Object(&Shape {
     required: &[],
     members: &[
         ("portName", Rule::Length(1, 255)),
-        ("protocol", Rule::Word(&["iscsi", "fibre_channel", "nvmeof"])),
+        ("protocol", Rule::Word(&["iscsi", "fibre_channel", "nvmeof", "local"])),
     ],
 });
 const HOST_MEMBERS: &[(&str, Rule)] = &[

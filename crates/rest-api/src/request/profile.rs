@@ -80,7 +80,7 @@ const IO_CONNECTIVITY: Rule = Rule::Object(&Shape {
     members: &[
         (
             "accessProtocol",
-            Rule::Word(&["iscsi", "rbd", "fibre_channel", "nvmeof", "DSWare", "NFS"]),
+            Rule::Word(&["iscsi", "rbd", "fibre_channel", "nvmeof", "DSWare", "NFS", "local"]),
         ),
         ("maxIOPS", Rule::Integer),
         ("minIOPS", Rule::Integer),

@@ -337,6 +337,15 @@ impl Serialize for ConnectionData<'_> {
                 }
                 .serialize(serializer)
             }
+            Connection::Local { path } => {
+                #[derive(Serialize)]
+                #[serde(rename_all = "camelCase")]
+                struct Local<'a> {
+                    access_mode: &'a str,
+                    backing_file: &'a str,
+                }
+                Local { access_mode: self.mode.as_str(), backing_file: path }.serialize(serializer)
+            }
         }
     }
 }

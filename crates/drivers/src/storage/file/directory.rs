@@ -196,6 +196,10 @@ impl Directory {
                 continue;
             }
             let name = raw.to_string_lossy();
+            // Names that the local target gives to volumes that are listed here by their own.
+            if name == crate::target::local::DIRECTORY {
+                continue;
+            }
             match rfs::statat(&self.fd, raw, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => see(&name, &stat),
                 // Deleted or renamed since the directory was read.

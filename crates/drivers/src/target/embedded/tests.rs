@@ -142,7 +142,8 @@ async fn an_address_belongs_to_one_volume_for_good() {
     let bits = (0..128).map(|bit| VolumeId::from_u128(1 << bit));
     let addresses: Vec<_> = bits
         .map(|volume| {
-            let Connection::Iscsi { iqn, lun, .. } = driver.inner.connection(volume);
+            let way = driver.inner.connection(volume);
+            let Connection::Iscsi { iqn, lun, .. } = way else { panic!("{way:?}") };
             assert!(iqn.ends_with(&format!(":{volume}")), "{iqn}");
             (iqn, lun)
         })
