@@ -30,9 +30,7 @@ use osds_keyring::Keyring;
 use osds_store::{EmbeddedStore, MemoryStore, Store};
 use tracing::{info, warn};
 
-use crate::config::{
-    Backend, Config, Iscsi, Local, StorageKind, StoreKind, TargetKind, duration,
-};
+use crate::config::{Backend, Config, Iscsi, Local, StorageKind, StoreKind, TargetKind, duration};
 use crate::node::Node;
 
 /// A daemon whose parts are made and not started.
@@ -74,9 +72,8 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
         let id = identity.id;
         let ledger = Ledger::open(data_dir.join("docks").join(&backend.name).join("ledger"))
             .with_context(|| format!("backend {}", backend.name))?;
-        let failed = |error: DriverError| {
-            anyhow::anyhow!("backend {}: {}", backend.name, error.chain())
-        };
+        let failed =
+            |error: DriverError| anyhow::anyhow!("backend {}: {}", backend.name, error.chain());
         let target: Arc<dyn TargetDriver> = match backend.target {
             TargetKind::Embedded => {
                 let settings = target_settings(&backend.iscsi)?;
@@ -108,8 +105,8 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
 /// Reads a backend's driver YAML.
 pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
     let StorageKind::File = backend.driver;
-    let loaded = FileConfig::load(&backend.config)
-        .with_context(|| format!("backend {}", backend.name))?;
+    let loaded =
+        FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))?;
     let spoken = backend.target.protocol().as_str();
     for FilePoolConfig { pool, .. } in &loaded.config.pools {
         let said = &pool.extras.io_connectivity.access_protocol;

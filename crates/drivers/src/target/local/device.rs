@@ -88,7 +88,8 @@ impl Loop {
         let seen = made.again()?.filter(|seen| seen.is_read_only == is_read_only);
         seen.ok_or_else(|| {
             let device = made.device();
-            let doing = format!("{} did not become a device of {}", device.display(), file.display());
+            let doing =
+                format!("{} did not become a device of {}", device.display(), file.display());
             DriverError::new(FaultKind::Temporary, doing)
         })
     }

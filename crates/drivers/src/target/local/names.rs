@@ -97,9 +97,8 @@ impl Exports {
 
     /// Makes sure nothing is kept for this volume.
     pub(super) fn remove_all_of(&self, volume: VolumeId) -> Result<(), DriverError> {
-        let failed = |error| {
-            DriverError::from_io(format!("reading {}", self.directory.display()), error)
-        };
+        let failed =
+            |error| DriverError::from_io(format!("reading {}", self.directory.display()), error);
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
