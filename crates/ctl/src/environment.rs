@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
+use osds_keyring::original;
 use osds_rest_api::keystone::{Domain, Login};
 
 /// Where the original keeps the certificate that it trusts.
@@ -37,6 +38,14 @@ pub(crate) fn login() -> anyhow::Result<Login> {
     // Two names of one thing; the original wants both and uses the older one.
     let Some(project_name) = tenant.or(project) else {
         bail!("OPENSDS_AUTH_STRATEGY=keystone also needs OS_TENANT_NAME or OS_PROJECT_NAME");
+    };
+    let password = match variable("ENABLE_ENCRYPTED").as_deref() {
+        // Whatever PASSWORD_ENCRYPTER says, there is only one.
+        Some("T") => {
+            let opened = original::decrypt(&password);
+            opened.context("OS_PASSWORD, with ENABLE_ENCRYPTED=T")?.reveal().to_owned()
+        }
+        Some(_) | None => password,
     };
     Ok(Login {
         auth_url,

@@ -14,6 +14,8 @@
 
 pub mod chap;
 mod file;
+pub mod original;
+pub mod password;
 
 use std::fmt;
 

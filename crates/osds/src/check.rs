@@ -13,7 +13,7 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     let config = Config::read(file)?;
     crate::log::configured(&config.log)?;
     let (api, mut odd) = (&config.api, Vec::new());
-    config.auth.authority(&mut odd)?;
+    config.auth.authority(&config.key_file(), &mut odd)?;
     auth::tls(api.tls_certificate.as_deref(), api.tls_key.as_deref(), &mut odd)?;
     odd.iter().for_each(|warning| println!("warning: {warning}"));
     let mut warnings = odd.len();

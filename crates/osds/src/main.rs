@@ -10,6 +10,7 @@ mod demo;
 mod log;
 mod moving;
 mod node;
+mod password;
 mod run;
 mod wiring;
 
@@ -49,6 +50,11 @@ enum Command {
     /// Starts a daemon of its own on free loopback ports in a temporary directory, plays two hosts
     /// and a stranger, says what happens and why, and ends with an error if any claim is not true.
     Demo(demo::Options),
+    /// Encrypt a password for a configuration file, as pwdEncrypter did, and better.
+    Password {
+        #[command(subcommand)]
+        command: password::PasswordCommand,
+    },
     /// Work with configuration files.
     Config {
         #[command(subcommand)]
@@ -107,9 +113,10 @@ impl Run {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = match Cli::parse_from(password::as_called(std::env::args_os())).command {
         Command::All(run) => run.config().and_then(|config| run::run(&config, run.iscsi)),
         Command::Demo(options) => demo::run(&options),
+        Command::Password { command } => password::run(&command),
         Command::Config { command: ConfigCommand::Check { file } } => check::check(&file),
         Command::Config { command: ConfigCommand::Import { file, output } } => {
             moving::config::import(&file, output.as_deref())

@@ -3,7 +3,6 @@
 //! What is read here was written by or for another program, so nothing is taken on trust: every
 //! part is either carried over in full, or named with its place and what to do about it.
 
-mod ciphertext;
 pub(crate) mod config;
 mod ini;
 mod known;

@@ -55,7 +55,7 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
         format!("cannot listen on {}; choose another api.listen", config.api.listen)
     })?;
     let mut odd = Vec::new();
-    let authority = config.auth.authority(&mut odd)?;
+    let authority = config.auth.authority(&config.key_file(), &mut odd)?;
     let (certificate, key) = (config.api.tls_certificate.as_deref(), config.api.tls_key.as_deref());
     let tls = auth::tls(certificate, key, &mut odd)?;
     odd.iter().for_each(|warning| warn!("{warning}"));

@@ -114,9 +114,9 @@ pub const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         folder: "ctl",
-        may: May::Only(&["rest-api"]),
+        may: May::Only(&["rest-api", "keyring"]),
         tests: Tests::Scene,
-        why: "the command line is a user like any other: it knows only REST",
+        why: "the command line is a user like any other: it knows only REST, and encrypted passwords",
     },
     CrateRule {
         folder: "testkit",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
+use osds_keyring::password::Written;
 use osds_policy::Policy;
 use osds_rest::{Authority, Tls};
 use osds_rest_api::keystone::{Domain, Login};
@@ -47,12 +48,15 @@ pub struct KeystoneConfig {
     pub auth_url: String,
     /// Our own user, which may validate tokens.
     pub username: String,
-    /// Its password.
+    /// Its password, as it is or sealed by `osds password encrypt`.
     #[serde(default)]
     pub password: Option<Password>,
     /// A file with the password, read at start; blanks around it are cut off.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// Whether the password is ciphertext of the original's `pwdEncrypter`.
+    #[serde(default)]
+    pub enable_encrypted: bool,
     /// The domain of our user.
     #[serde(default = "default_domain")]
     pub user_domain_name: String,
@@ -133,7 +137,7 @@ impl Auth {
     ///
     /// # Errors
     /// A file cannot be read or used.
-    pub(crate) fn authority(&self, odd: &mut Vec<String>) -> Result<Authority> {
+    pub(crate) fn authority(&self, key_file: &Path, odd: &mut Vec<String>) -> Result<Authority> {
         let keystone = match (self.strategy, &self.keystone) {
             (Strategy::Keystone, Some(keystone)) => keystone,
             (Strategy::Keystone | Strategy::Noauth, _) => return Ok(Authority::noauth()),
@@ -151,10 +155,12 @@ impl Auth {
             }
             (None, None) => String::new(),
         };
+        let how = Written { encrypted: keystone.enable_encrypted, key_file };
+        let password = how.open(&password).context("in [auth.keystone], the password")?;
         let login = Login {
             auth_url: keystone.auth_url.clone(),
             username: keystone.username.clone(),
-            password,
+            password: password.reveal().to_owned(),
             user_domain: Domain::Name(keystone.user_domain_name.clone()),
             project_name: keystone.project_name.clone(),
             project_domain: Domain::Name(keystone.project_domain_name.clone()),

@@ -14,11 +14,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use osds_keyring::original;
 use serde::Deserialize as _;
 use serde::de::IntoDeserializer as _;
 use zeroize::Zeroizing;
 
-use super::ciphertext;
 use super::ini::{Entry, Ini, Section};
 use super::known::{self, API, DATABASE, DOCK, Fate, KEYSTONE};
 use crate::config::StorageKind;
@@ -333,12 +333,14 @@ impl<'i> Conversion<'i> {
         self.say(&lines);
         if let Some(entry) = section.get("password") {
             self.password_line = entry.line;
-            self.password = Some(if self.flag(KEYSTONE, "enable_encrypted")? {
-                ciphertext::decrypt(&entry.value)
-                    .with_context(|| format!("line {}: [{KEYSTONE}] password", entry.line))?
+            let plain = if self.flag(KEYSTONE, "enable_encrypted")? {
+                let opened = original::decrypt(&entry.value)
+                    .with_context(|| format!("line {}: [{KEYSTONE}] password", entry.line))?;
+                opened.reveal().to_owned()
             } else {
-                Zeroizing::new(entry.value.clone())
-            });
+                entry.value.clone()
+            };
+            self.password = Some(Zeroizing::new(plain));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ mod drift;
 mod freeze;
 mod initiators;
 mod osdsctl;
+mod password;
 mod reservations;
 mod restart;
 mod stopped;

@@ -8,6 +8,7 @@
 
 use aes::Aes256;
 use cfb_mode::cipher::KeyIvInit as _;
+use osds_model::Secret;
 use zeroize::Zeroizing;
 
 /// A fact about the original, known to everybody: no secret.
@@ -16,7 +17,7 @@ const START: usize = 16;
 
 /// Why a text does not open. Never says what it was, or what it would have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CiphertextError {
+pub enum CiphertextError {
     /// Not hexadecimal digits, or too few.
     #[error(
         "it is no ciphertext of pwdEncrypter, which is at least 32 hexadecimal digits; is it the \
@@ -27,13 +28,15 @@ pub(crate) enum CiphertextError {
     #[error("it does not decrypt to a text: it was changed, or is not of pwdEncrypter")]
     Rubbish,
     /// The system gives no random bytes.
-    #[cfg(test)]
     #[error("the system gives no random bytes")]
     NoRandomness,
 }
 
 /// Opens the text of `pwdEncrypter`.
-pub(crate) fn decrypt(text: &str) -> Result<Zeroizing<String>, CiphertextError> {
+///
+/// # Errors
+/// It is none; see [`CiphertextError`].
+pub fn decrypt(text: &str) -> Result<Secret, CiphertextError> {
     let bytes = Zeroizing::new(from_hex(text.trim()).ok_or(CiphertextError::Malformed)?);
     let (start, sealed) = bytes.split_first_chunk::<START>().ok_or(CiphertextError::Malformed)?;
     let mut plain = Zeroizing::new(sealed.to_vec());
@@ -43,18 +46,19 @@ pub(crate) fn decrypt(text: &str) -> Result<Zeroizing<String>, CiphertextError> 
     if text.chars().any(char::is_control) {
         return Err(CiphertextError::Rubbish);
     }
-    Ok(Zeroizing::new(text.to_owned()))
+    Ok(Secret::new(text.to_owned()))
 }
 
-#[cfg(test)]
 /// Makes the text that `pwdEncrypter` would make, with a random start of its own.
-pub(crate) fn encrypt(password: &str) -> Result<String, CiphertextError> {
+///
+/// # Errors
+/// [`CiphertextError::NoRandomness`].
+pub fn encrypt(password: &str) -> Result<String, CiphertextError> {
     let mut start = [0; START];
     getrandom::fill(&mut start).map_err(|_| CiphertextError::NoRandomness)?;
     Ok(encrypt_from(start, password))
 }
 
-#[cfg(test)]
 fn encrypt_from(start: [u8; START], password: &str) -> String {
     let mut bytes = Zeroizing::new(password.as_bytes().to_vec());
     cfb_mode::Encryptor::<Aes256>::new(KEY.into(), &start.into()).encrypt(&mut bytes);
@@ -78,8 +82,8 @@ mod tests {
 
     #[test]
     fn the_vector_of_the_original() {
-        assert_eq!(*decrypt(VECTOR).unwrap(), "123456");
-        assert_eq!(*decrypt(&format!(" {}\n", VECTOR.to_uppercase())).unwrap(), "123456");
+        assert_eq!(decrypt(VECTOR).unwrap().reveal(), "123456");
+        assert_eq!(decrypt(&format!(" {}\n", VECTOR.to_uppercase())).unwrap().reveal(), "123456");
         let start = from_hex(&VECTOR[..2 * START]).unwrap().try_into().unwrap();
         assert_eq!(encrypt_from(start, "123456"), VECTOR);
     }
@@ -89,7 +93,7 @@ mod tests {
         for length in [0, 1, 15, 16, 17, 31, 32, 33, 100] {
             let password: String = "pä55wörd ".chars().cycle().take(length).collect();
             let text = encrypt(&password).unwrap();
-            assert_eq!(*decrypt(&text).unwrap(), password, "{length}");
+            assert_eq!(decrypt(&text).unwrap().reveal(), password, "{length}");
             assert!(
                 text.len() == 2 * (START + password.len()) && text != encrypt(&password).unwrap()
             );
