@@ -18,11 +18,13 @@ use anyhow::{Result, bail};
 pub const REQUIRE: &str = "OSDS_REQUIRE_PACKAGES";
 
 /// The packages: iscsi-ls and its kin; qemu-img and qemu-io; qemu's iscsi:// driver; what makes
-/// Keystone's environment.
-const PACKAGES: [&str; 4] = ["libiscsi-bin", "qemu-utils", "qemu-block-extra", "python3-venv"];
+/// Keystone's environment; etcd.
+const PACKAGES: [&str; 5] =
+    ["libiscsi-bin", "qemu-utils", "qemu-block-extra", "python3-venv", "etcd-server"];
 
 /// Programs that prove the packages are there, whoever packed them.
-const PROGRAMS: [&str; 5] = ["iscsi-ls", "iscsi-inq", "iscsi-test-cu", "qemu-img", "qemu-io"];
+const PROGRAMS: [&str; 6] =
+    ["iscsi-ls", "iscsi-inq", "iscsi-test-cu", "qemu-img", "qemu-io", "etcd"];
 
 /// How it went.
 #[derive(Debug, PartialEq, Eq)]

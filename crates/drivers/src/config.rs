@@ -9,6 +9,8 @@
 mod document;
 mod file;
 mod fusionstorage;
+mod lvm;
+mod original;
 mod pool;
 mod secret;
 
@@ -18,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 pub use file::{FileConfig, FilePoolConfig};
 pub use fusionstorage::FusionStorageConfig;
+pub use lvm::LvmConfig;
+pub use original::{OriginalConfig, OriginalDriver};
 pub use pool::PoolConfig;
 pub use secret::Secret;
 

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
+use osds_drivers::config::{Loaded, PoolConfig};
 use osds_keyring::Keyring;
 
-use crate::config::{Config, auth};
+use crate::config::{Config, StorageKind, auth};
 use crate::wiring::load;
 
 /// Reads a configuration and all it names. Findings go to standard output.
@@ -26,18 +27,37 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     {
         bail!("secrets.key_file: there is no folder {}; make it", folder.display());
     }
+    let mut not_yet = Vec::new();
     for backend in &config.backends {
-        let loaded = load(backend)?;
-        for warning in &loaded.warnings {
+        let (pools, found): (Vec<PoolConfig>, _) = match backend.driver {
+            StorageKind::File => {
+                let Loaded { config, warnings } = load(backend)?;
+                (config.pools.into_iter().map(|pool| pool.pool).collect(), warnings)
+            }
+            StorageKind::NotYet(driver) => {
+                not_yet.push(driver.name);
+                let loaded = driver.load(&backend.config);
+                let loaded = loaded.with_context(|| format!("backend {}", backend.name))?;
+                (loaded.config.pools, loaded.warnings)
+            }
+        };
+        for warning in &found {
             println!("warning: {warning}");
             warnings += 1;
         }
-        for pool in loaded.config.pools.iter().map(|pool| &pool.pool) {
+        for pool in &pools {
             println!(
                 "backend {}: pool {} in zone {}, multiAttach {}",
                 backend.name, pool.name, pool.availability_zone, pool.multi_attach
             );
         }
+    }
+    if !not_yet.is_empty() {
+        bail!(
+            "the files above can be read, but osds has no driver {} yet: put those backends into \
+             comments",
+            not_yet.join(", ")
+        );
     }
     if config.backends.is_empty() {
         println!("no [[backend]]: one file pool in the data directory will be used");

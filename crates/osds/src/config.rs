@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use jiff::SignedDuration;
+use osds_drivers::config::OriginalDriver;
 use osds_keyring::chap::Chap;
 use osds_model::host::Protocol;
 use serde::Deserialize;
@@ -254,10 +255,23 @@ impl Default for Local {
 
 /// A storage driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum StorageKind {
     /// Sparse files in a directory.
     File,
+    /// One of the original's that osds does not have: its file can be checked, and no more.
+    NotYet(&'static OriginalDriver),
+}
+
+impl TryFrom<String> for StorageKind {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        match (name.as_str(), OriginalDriver::named(&name)) {
+            ("file", _) => Ok(Self::File),
+            (_, Some(driver)) => Ok(Self::NotYet(driver)),
+            (_, None) => Err(format!("there is no driver {name:?}; osds has: file")),
+        }
+    }
 }
 
 /// `[backend.iscsi]`: the built-in target.

@@ -50,6 +50,12 @@ enum Command {
     /// Starts a daemon of its own on free loopback ports in a temporary directory, plays two hosts
     /// and a stranger, says what happens and why, and ends with an error if any claim is not true.
     Demo(demo::Options),
+    /// Bring over what the original keeps in etcd: profiles, hosts and volumes.
+    ///
+    /// Runs while osds does not. Prints a plan: what comes, what is there already, what has no place
+    /// here and why. Ids stay, and running it again changes nothing. Nothing is ever written to the
+    /// original, and no blocks are copied.
+    Import(moving::records::Import),
     /// Encrypt a password for a configuration file, as pwdEncrypter did, and better.
     Password {
         #[command(subcommand)]
@@ -116,6 +122,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse_from(password::as_called(std::env::args_os())).command {
         Command::All(run) => run.config().and_then(|config| run::run(&config, run.iscsi)),
         Command::Demo(options) => demo::run(&options),
+        Command::Import(import) => import.run(),
         Command::Password { command } => password::run(&command),
         Command::Config { command: ConfigCommand::Check { file } } => check::check(&file),
         Command::Config { command: ConfigCommand::Import { file, output } } => {

@@ -4,5 +4,9 @@
 //! part is either carried over in full, or named with its place and what to do about it.
 
 pub(crate) mod config;
+mod etcd;
 mod ini;
+mod kept;
 mod known;
+mod plan;
+pub(crate) mod records;

@@ -16,7 +16,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
@@ -104,7 +104,13 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
 
 /// Reads a backend's driver YAML.
 pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
-    let StorageKind::File = backend.driver;
+    if let StorageKind::NotYet(driver) = backend.driver {
+        bail!(
+            "backend {}: osds has no driver {} yet; put its block into comments",
+            backend.name,
+            driver.name
+        );
+    }
     let loaded =
         FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))?;
     let spoken = backend.target.protocol().as_str();

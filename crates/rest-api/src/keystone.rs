@@ -308,8 +308,11 @@ fn verdict(answer: Answer, home: &Domain) -> Verdict {
     })
 }
 
-/// What an agent shall trust: the certificates of a file, or the usual ones.
-pub(crate) fn trusting(file: Option<&Path>) -> Result<TlsConfig, KeystoneError> {
+/// What an https client trusts: the certificates (PEM) in this file, the usual ones without one.
+///
+/// # Errors
+/// [`KeystoneError::BadCertificates`].
+pub fn trusting(file: Option<&Path>) -> Result<TlsConfig, KeystoneError> {
     let roots = match file {
         Some(path) => trusted(path)?,
         None => RootCerts::WebPki,

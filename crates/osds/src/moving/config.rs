@@ -15,8 +15,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use osds_keyring::original;
-use serde::Deserialize as _;
-use serde::de::IntoDeserializer as _;
 use zeroize::Zeroizing;
 
 use super::ini::{Entry, Ini, Section};
@@ -354,7 +352,7 @@ impl<'i> Conversion<'i> {
         let what = match section.get("driver").map(|entry| entry.value.as_str()) {
             Some("fake") => "the original kept nothing (driver fake), so there is nothing to move",
             Some(_) | None => {
-                "osds keeps its records itself, in data_dir; the old ones stay in etcd"
+                "osds keeps its records itself, in data_dir; bring the old ones over with osds import --etcd URL"
             }
         };
         self.find(section.line, &format!("[{DATABASE}] has no equivalent: {what}"));
@@ -499,11 +497,12 @@ impl<'i> Conversion<'i> {
     }
 }
 
-/// Whether osds has this driver: what its configuration takes, and nothing else.
+/// Whether osds has this driver.
 fn is_ours(driver: &str) -> bool {
-    let word: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-        driver.into_deserializer();
-    StorageKind::deserialize(word).is_ok()
+    match StorageKind::try_from(driver.to_owned()) {
+        Ok(StorageKind::File) => true,
+        Ok(StorageKind::NotYet(_)) | Err(_) => false,
+    }
 }
 
 /// A text as TOML writes it, always in one line, so that it can stand in a comment as well. JSON's

@@ -179,10 +179,12 @@ fn help() {
         Usage: osds <COMMAND>
 
         Commands:
-          all     Run everything in this process: REST API, controller, docks and iSCSI targets
-          demo    Show what multi-attach means, on real blocks over real iSCSI, in under a minute
-          config  Work with configuration files
-          help    Print this message or the help of the given subcommand(s)
+          all       Run everything in this process: REST API, controller, docks and iSCSI targets
+          demo      Show what multi-attach means, on real blocks over real iSCSI, in under a minute
+          import    Bring over what the original keeps in etcd: profiles, hosts and volumes
+          password  Encrypt a password for a configuration file, as pwdEncrypter did, and better
+          config    Work with configuration files
+          help      Print this message or the help of the given subcommand(s)
 
         Options:
           -h, --help     Print help
