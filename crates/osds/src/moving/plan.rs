@@ -271,6 +271,7 @@ impl<'a> Planner<'a> {
         let profile = self.profiles.get(&profile);
         let profile = profile.ok_or_else(|| format!("profile {} is not here", old.profile_id))?;
         let max_attachments = osds_selector::max_attachments_of(profile).unwrap_or_default();
+        let limits = osds_selector::limits_of(profile).map_err(|bad| bad.to_string())?;
         let profile = profile.id;
         let taken = self.taken.get(&pool.id).copied().unwrap_or_default();
         let free = pool.free().minus(taken);
@@ -304,6 +305,7 @@ impl<'a> Planner<'a> {
             state: VolumeState {
                 generation: Generation(1),
                 terms: Terms { multi_attach, max_attachments },
+                limits,
                 presence: Presence::Wanted(size),
                 // It exists: its dock looks for it and never makes it.
                 made: Some(size),
