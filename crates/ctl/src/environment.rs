@@ -1,4 +1,6 @@
 //! What the environment says about keystone and certificates, in the original's variables.
+//!
+//! A password may be the original's ciphertext, as it may for the original; no message shows it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,6 @@
 //! `osds config check`: reads what a start would read and starts nothing.
+//!
+//! A backend without a driver is read as well, by what is known of its keys, and then refused.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! The YAML of the original's LVM driver. The driver itself is still to come; that its files can be
-//! read is settled here. A pool's name is that of its volume group.
+//! read is settled here. A pool's name is that of its volume group; every key has the original's
+//! default.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
