@@ -1,6 +1,7 @@
 //! What the environment says about keystone and certificates, in the original's variables.
 //!
-//! A password may be the original's ciphertext, as it may for the original; no message shows it.
+//! They mean what they mean there, quirks included, so that a shell that is set up for the original
+//! needs no change. A password may be the original's ciphertext; no message shows it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! `osds config check`: reads what a start would read and starts nothing.
 //!
-//! A backend without a driver is read as well, by what is known of its keys, and then refused.
+//! What passes here starts, and what does not says the same as a start would. A backend without a
+//! driver is read as well, by what is known of its keys, and then refused.
 
 use std::path::Path;
 
