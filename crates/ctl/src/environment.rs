@@ -13,12 +13,16 @@ use osds_rest_api::keystone::{Domain, Login};
 const ORIGINAL_CA: &str = "/opt/opensds-security/ca/ca-cert.pem";
 
 /// A variable that is set, to nothing perhaps.
-pub(crate) fn variable(name: &str) -> Option<String> {
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
     Some(std::env::var_os(name)?.to_string_lossy().into_owned())
 }
 
 /// User, password and project, from OpenStack's variables.
-pub(crate) fn login() -> anyhow::Result<Login> {
+///
+/// # Errors
+/// When one is not set (all that are not are named), or the password does not open.
+pub fn login() -> anyhow::Result<Login> {
     let wanted = [
         "OS_AUTH_URL",
         "OS_USERNAME",
@@ -63,7 +67,8 @@ pub(crate) fn login() -> anyhow::Result<Login> {
 
 /// The certificates to trust for https: those that are named, else the original's if it is there,
 /// else the usual ones.
-pub(crate) fn ca_file() -> Option<PathBuf> {
+#[must_use]
+pub fn ca_file() -> Option<PathBuf> {
     let named = variable("OS_CACERT").filter(|path| !path.is_empty()).map(PathBuf::from);
     named.or_else(|| Some(PathBuf::from(ORIGINAL_CA)).filter(|path| Path::exists(path)))
 }

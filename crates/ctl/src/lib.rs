@@ -9,7 +9,7 @@
 
 mod cli;
 mod cmd;
-mod environment;
+pub mod environment;
 mod properties;
 mod session;
 mod table;

@@ -6,6 +6,7 @@
 
 mod check;
 mod config;
+mod csi;
 mod demo;
 mod log;
 mod moving;
@@ -60,6 +61,11 @@ enum Command {
     Password {
         #[command(subcommand)]
         command: password::PasswordCommand,
+    },
+    /// Run the CSI driver, through which Kubernetes and Nomad use osds.
+    Csi {
+        #[command(subcommand)]
+        command: csi::Command,
     },
     /// Work with configuration files.
     Config {
@@ -124,6 +130,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Import(import) => import.run(),
         Command::Password { command } => password::run(&command),
+        Command::Csi { command } => csi::run(&command),
         Command::Config { command: ConfigCommand::Check { file } } => check::check(&file),
         Command::Config { command: ConfigCommand::Import { file, output } } => {
             moving::config::import(&file, output.as_deref())

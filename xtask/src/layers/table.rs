@@ -119,6 +119,12 @@ pub const CRATES: &[CrateRule] = &[
         why: "the command line is a user like any other: it knows only REST, and encrypted passwords",
     },
     CrateRule {
+        folder: "csi",
+        may: May::Only(&["model", "rest-api"]),
+        tests: Tests::Scene,
+        why: "the driver is a user like any other: it knows REST and decides nothing",
+    },
+    CrateRule {
         folder: "testkit",
         may: May::AllBut(&["osds"]),
         tests: Tests::Scene,

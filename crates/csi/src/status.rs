@@ -1,0 +1,85 @@
+//! Which failure becomes which gRPC code: the one place that names them.
+//!
+//! A refusal of the control plane carries a word (`reason`) beside its text, and the code follows
+//! from the word; texts are for people. CSI forbids details beside code and message.
+
+use osds_rest_api::client::ClientError;
+
+pub use tonic::{Code, Status};
+
+/// Required and not there.
+#[must_use]
+pub fn missing(field: &str) -> Status {
+    Status::invalid_argument(format!("{field} is required"))
+}
+
+/// A value that cannot be used.
+#[must_use]
+pub fn invalid(why: impl Into<String>) -> Status {
+    Status::invalid_argument(why)
+}
+
+/// Not offered by this driver, and not advertised.
+#[must_use]
+pub fn not_offered(call: &str) -> Status {
+    Status::unimplemented(format!("{call} is not offered by this driver"))
+}
+
+/// What it means that the control plane did not do it.
+#[must_use]
+pub fn of(error: &ClientError) -> Status {
+    let message = chain(error);
+    match error {
+        ClientError::Refused { status, .. } => Status::new(of_http(*status), message),
+        ClientError::Unreachable { .. } => Status::unavailable(message),
+        ClientError::Keystone(_) => Status::unauthenticated(message),
+        ClientError::BadEndpoint { .. } | ClientError::Unreadable { .. } => {
+            Status::internal(message)
+        }
+    }
+}
+
+/// What an answer without a word means.
+const fn of_http(status: u16) -> Code {
+    match status {
+        400 => Code::InvalidArgument,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::NotFound,
+        409 => Code::FailedPrecondition,
+        412 | 429 => Code::Aborted,
+        501 => Code::Unimplemented,
+        502..=504 => Code::Unavailable,
+        _ => Code::Internal,
+    }
+}
+
+/// The error with its causes, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_words() {
+        let refused = |status| ClientError::Refused { status, message: "no such volume".into() };
+        assert_eq!(of(&refused(404)).code(), Code::NotFound);
+        assert_eq!(of(&refused(404)).message(), "no such volume");
+        assert_eq!(of(&refused(503)).code(), Code::Unavailable);
+        assert_eq!(of(&refused(500)).code(), Code::Internal);
+    }
+}

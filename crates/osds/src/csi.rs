@@ -1,0 +1,145 @@
+//! `osds csi`: the CSI driver as a process, beside the sidecars on a unix socket.
+//!
+//! `controller` runs once or a few times, `node` on every machine that uses volumes, `all` is both
+//! for one machine and for tests. How to reach the control plane and as whom is said as osdsctl is
+//! told, by the environment; only the address has a flag.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, Subcommand};
+use osds_csi::controller::ControllerService;
+use osds_csi::identity::IdentityService;
+use osds_csi::node::{self, NodeService};
+use osds_csi::server::{self, Socket};
+use osds_csi::{Api, DRIVER_NAME, Services};
+use osds_ctl::environment::{self, variable};
+use osds_rest_api::ADMIN_TENANT;
+use osds_rest_api::client::{DEFAULT_ENDPOINT, Settings};
+use tracing::info;
+
+use crate::config::Log;
+use crate::log;
+use crate::run::Signals;
+
+/// Which services.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make, publish, take back and remove volumes: beside the provisioner, attacher and resizer.
+    Controller(Driver),
+    /// Bring volumes to paths of this machine: beside the registrar, on every node.
+    Node(Machine),
+    /// Both in one process.
+    All(Machine),
+}
+
+/// What every driver is told.
+#[derive(Args)]
+pub(crate) struct Driver {
+    /// The socket to listen on.
+    #[arg(long, value_name = "unix:///PATH", env = "CSI_ENDPOINT")]
+    #[arg(default_value = "unix:///csi/csi.sock")]
+    endpoint: String,
+    /// Where the REST API of osds is; who to be is said by osdsctl's variables
+    /// (OPENSDS_AUTH_STRATEGY, OPENSDS_TENANT_ID, OS_...).
+    #[arg(long, value_name = "URL", env = "OPENSDS_ENDPOINT", default_value = DEFAULT_ENDPOINT)]
+    osds_endpoint: String,
+    /// What the driver calls itself; the same on every node.
+    #[arg(long, value_name = "NAME", default_value = DRIVER_NAME)]
+    driver_name: String,
+}
+
+/// What a driver on a node is told besides.
+#[derive(Args)]
+pub(crate) struct Machine {
+    #[command(flatten)]
+    driver: Driver,
+    /// The name of this machine's host record; the machine's name when absent.
+    #[arg(long, value_name = "NAME", env = "NODE_ID")]
+    node_id: Option<String>,
+    /// Where the node service remembers what it has staged.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/osds/csi")]
+    node_state_dir: PathBuf,
+}
+
+impl Driver {
+    /// The control plane, as flags and environment say.
+    fn api(&self) -> Result<Api> {
+        let strategy = variable("OPENSDS_AUTH_STRATEGY");
+        let login = match strategy.as_deref() {
+            Some("keystone") => Some(environment::login()?),
+            // As osdsctl has it: any other word means that nobody has to prove anything.
+            Some(_) | None => None,
+        };
+        Ok(Api::new(Settings {
+            endpoint: self.osds_endpoint.clone(),
+            tenant: variable("OPENSDS_TENANT_ID").unwrap_or_else(|| ADMIN_TENANT.to_owned()),
+            login,
+            ca_file: environment::ca_file(),
+            timeout: osds_csi::api::PATIENCE,
+            user_agent: concat!("osds-csi/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }))
+    }
+
+    fn check(&self) -> Result<()> {
+        let name = &self.driver_name;
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        let inside = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
+        ensure!(
+            inside && edge(name.chars().next()) && edge(name.chars().last()) && name.len() <= 63,
+            "--driver-name {name} cannot be used: letters, digits, dashes and dots, 63 at most"
+        );
+        Ok(())
+    }
+}
+
+impl Machine {
+    fn node(&self, api: Api) -> NodeService {
+        let node_id = self
+            .node_id
+            .clone()
+            .unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+        let settings = node::Settings {
+            node_id,
+            driver_name: self.driver.driver_name.clone(),
+            state_dir: self.node_state_dir.clone(),
+        };
+        NodeService::new(api, settings)
+    }
+}
+
+/// Runs the driver until a signal says to end.
+pub(crate) fn run(command: &Command) -> Result<()> {
+    log::start(&Log::default())?;
+    let (driver, machine, controls) = match command {
+        Command::Controller(driver) => (driver, None, true),
+        Command::Node(machine) => (&machine.driver, Some(machine), false),
+        Command::All(machine) => (&machine.driver, Some(machine), true),
+    };
+    driver.check()?;
+    let path = server::path_of(&driver.endpoint)?;
+    let api = driver.api()?;
+    let services = Services {
+        identity: IdentityService::new(&driver.driver_name, controls.then(|| api.clone())),
+        controller: controls.then(|| ControllerService::new(api.clone())),
+        node: machine.map(|machine| machine.node(api)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let socket = Socket::listen(&path).await?;
+        println!("ready csi={}", path.display());
+        info!(driver = driver.driver_name, socket = %path.display(), "ready");
+        let until = async move {
+            let signal = signals.next().await;
+            info!(signal, "ending");
+        };
+        server::serve(socket, services, until).await?;
+        Ok(())
+    });
+    runtime.shutdown_background();
+    outcome
+}
