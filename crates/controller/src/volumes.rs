@@ -167,7 +167,8 @@ impl Controller {
         Ok(edited.await?)
     }
 
-    /// Asks for a larger volume; the space is reserved when this returns.
+    /// Asks for a larger volume, whoever has it; the space is reserved when this returns. One that
+    /// fails to grow can be asked for less again, down to the size it has.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Refused`]; [`Error::Invalid`] when the pool is too full.
@@ -184,8 +185,12 @@ impl Controller {
         let wished = decide(self.store.as_ref(), |view| {
             let old = find(view, caller, id)?;
             let state = volume::extend(&old.state, size).map_err(Error::refused(DOING, view))?;
+            if state == old.state {
+                return Ok((Txn::new(), Arc::clone(&old.value)));
+            }
             let pool = view.get::<Pool>(old.pool).ok_or_else(|| lost_pool(old.pool))?;
-            let more = size.minus(volume::footprint(&old.state));
+            // Never less: what was taken back may be there, until the dock has said.
+            let more = volume::footprint(&state).minus(volume::footprint(&old.state));
             if pool.free() < more {
                 return Err(Error::Invalid(format!(
                     "{DOING}pool {} has {} GiB free, and {} GiB more is asked for",
@@ -201,7 +206,7 @@ impl Controller {
             Ok((txn, Arc::new(new)))
         });
         let volume = wished.await?;
-        info!(volume_id = %volume.id, size = %size, "larger volume wished for");
+        info!(volume_id = %volume.id, size = %size, "another size wished for");
         self.poke(volume.id);
         Ok(volume)
     }

@@ -81,13 +81,13 @@ impl Dock {
             return Ok(Facts { size, unknown, ..Facts::default() });
         };
         let stale = size.is_some() && self.is_stale(wish, export.blocks).await;
-        let limits = Some(export.limits);
+        let (limits, offered) = (Some(export.limits), Some(export.size));
         let mut served = served(export);
         if stale {
             // As if by no name that was granted: each host is put out, and let in to what is there.
             served.values_mut().for_each(|served| served.initiators.clear());
         }
-        Ok(Facts { size, unknown, served, limits })
+        Ok(Facts { size, unknown, served, limits, offered })
     }
 
     /// Whether hosts reach other blocks than the volume's: those of one that was lost, while it was
@@ -165,7 +165,10 @@ impl Dock {
             }
             Step::Extend(size) => {
                 self.storage.extend(&self.pool_name(wish).await?, volume, size).await?;
+            }
+            Step::Offer(size) => {
                 self.target.resized(volume, size).await?;
+                info!(volume_id = %volume, %size, "hosts told the new size");
             }
             Step::Limit => {
                 self.target.limit(volume, &wish.limits).await?;

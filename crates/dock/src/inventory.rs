@@ -72,7 +72,8 @@ impl Dock {
 
 fn is_as_wished(wish: &VolumeWish, size: Option<Capacity>, export: Option<ExportFacts>) -> bool {
     let limits = export.as_ref().map(|export| export.limits);
+    let offered = export.as_ref().map(|export| export.size);
     let served = export.map(served).unwrap_or_default();
-    let facts = Facts { size, unknown: None, served, limits };
+    let facts = Facts { size, unknown: None, served, limits, offered };
     enforcer::next_step(wish, &facts, &Failures::new()).is_none() && facts.size.is_some()
 }

@@ -13,6 +13,7 @@ use osds_model::{
 
 use crate::access::is_promise;
 use crate::enforcer::waits_for;
+use crate::volume::is_as_wished;
 
 /// What is left of the record after an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
         }
         (VolumeOutcome::Present(size), Presence::Wanted(_)) => {
             next.made = Some(*size);
+            next.taken_back = None;
             next.fault = None;
         }
         (VolumeOutcome::Present(_), Presence::Unwanted) => {}
@@ -93,11 +95,7 @@ fn lingering(applied: &Applied, host: HostId) -> Option<Fault> {
 #[must_use]
 pub fn blame(state: &VolumeState, fault: &Fault) -> VolumeState {
     let mut next = state.clone();
-    let as_wished = match state.presence {
-        Presence::Wanted(size) => state.made.is_some_and(|made| made >= size),
-        Presence::Unwanted => false,
-    };
-    if !as_wished {
+    if !is_as_wished(state) {
         next.fault = Some(fault.clone());
     }
     for held in next.attachments.values_mut().filter(|held| held.phase != Phase::Attached) {

@@ -23,6 +23,8 @@ pub struct Facts {
     pub served: BTreeMap<HostId, Served>,
     /// How much I/O the target carries out; `None` while it does not export the volume.
     pub limits: Option<IoLimits>,
+    /// How large the target tells hosts that it is; `None` while it does not export the volume.
+    pub offered: Option<Capacity>,
 }
 
 /// How a host is served.
@@ -58,6 +60,8 @@ pub enum Step {
     Create(Capacity),
     /// Make it this large.
     Extend(Capacity),
+    /// Tell the hosts of an exported volume that it is this large.
+    Offer(Capacity),
     /// Hold the I/O of an exported volume to the limits of the wish.
     Limit,
     /// Let this host in, as the wish says.
@@ -132,9 +136,12 @@ pub fn next_step(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<
         (Presence::Wanted(size), None) => Some(Step::Create(size)).filter(open),
         (Presence::Wanted(size), Some(made)) => {
             let extend = (made < size).then_some(Step::Extend(size)).filter(open);
+            // Looked at, not joined to the step before: that one may have been in an earlier life.
+            let offer = facts.offered.is_some_and(|offered| offered != made);
+            let offer = offer.then_some(Step::Offer(made)).filter(open);
             let limit = facts.limits.is_some_and(|limits| limits != wish.limits);
             let limit = limit.then_some(Step::Limit).filter(open);
-            extend.or(limit).or_else(|| next_grant(wish, facts, failed))
+            extend.or(offer).or(limit).or_else(|| next_grant(wish, facts, failed))
         }
     }
 }
@@ -192,7 +199,8 @@ fn volume_outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Volume
         )),
         (Presence::Wanted(size), None) => of(Step::Create(size)),
         (Presence::Wanted(size), Some(made)) if made < size => of(Step::Extend(size)),
-        (Presence::Wanted(_), Some(made)) => match of(Step::Limit) {
+        // It has grown when every host was told.
+        (Presence::Wanted(_), Some(made)) => match of(Step::Offer(made)).or(of(Step::Limit)) {
             Some(fault) => Some(fault),
             None => return VolumeOutcome::Present(made),
         },
@@ -213,7 +221,12 @@ fn why_not_granted(host: HostId, volume: &VolumeOutcome, failed: &Failures) -> F
     }
     let stuck = failed.iter().find_map(|(step, fault)| match step {
         Step::Revoke(other) => Some((other, fault)),
-        Step::Create(_) | Step::Extend(_) | Step::Limit | Step::Grant(_) | Step::Delete => None,
+        Step::Create(_)
+        | Step::Extend(_)
+        | Step::Offer(_)
+        | Step::Limit
+        | Step::Grant(_)
+        | Step::Delete => None,
     });
     match stuck {
         Some((other, fault)) => waits_for(*other, fault),

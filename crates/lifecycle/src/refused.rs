@@ -98,8 +98,12 @@ pub enum Refused {
         /// One of them.
         holder: HostId,
     },
-    /// The volume cannot be extended now.
-    #[error("the status of the volume to be extended must be available!")]
+    /// The volume cannot be extended now: it is not made yet, is to be gone, or something is wrong
+    /// with it.
+    #[error(
+        "the status of the volume to be extended must be available! (or inUse, and nothing wrong \
+         with it; it is {status})"
+    )]
     NotExtendable {
         /// Its status word.
         status: &'static str,

@@ -17,7 +17,8 @@ pub fn attachment(attachment: &Attachment) -> &'static str {
     }
 }
 
-/// The status of a volume. It is `inUse` while one attachment is live, whatever failed beside it.
+/// The status of a volume. It is `inUse` while one attachment is live, whatever failed beside it,
+/// but for the moments in which it grows.
 #[must_use]
 pub fn volume(state: &VolumeState) -> &'static str {
     let held = |phase: Phase| match phase {
@@ -32,9 +33,9 @@ pub fn volume(state: &VolumeState) -> &'static str {
     match (state.made, &state.fault) {
         (None, None) => "creating",
         (None, Some(_)) => "error",
+        (Some(made), None) if made < size || state.taken_back.is_some() => "extending",
         (Some(_), _) if state.attachments.values().any(|a| held(a.phase)) => "inUse",
-        (Some(made), None) if made < size => "extending",
-        (Some(made), Some(_)) if made < size => "errorExtending",
+        (Some(made), Some(_)) if made < size || state.taken_back.is_some() => "errorExtending",
         (Some(_), Some(_)) => "error",
         (Some(_), None) if state.attachments.values().any(|a| a.fault.is_none()) => "attaching",
         (Some(_), None) => AVAILABLE,

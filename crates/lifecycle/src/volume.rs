@@ -26,29 +26,43 @@ pub fn new(size: Capacity, terms: Terms) -> VolumeState {
         presence: Presence::Wanted(size),
         limits: IoLimits::NONE,
         made: None,
+        taken_back: None,
         fault: None,
         attachments: BTreeMap::new(),
     }
 }
 
-/// Asks for a larger volume. Only one that no host has, as in the original: the hosts would have
-/// to be told, which is not done yet.
+/// Asks for a larger volume, whoever has it: every host is told before it is confirmed. While it
+/// grows, the same size asked for again changes nothing and a larger one takes its place. One that
+/// fails to grow may be asked for any size down to the one it has, which takes the larger wish
+/// back: nothing is ever made smaller, only what was not done yet is not done any more.
 ///
 /// # Errors
 /// [`Refused`], with the state unchanged.
 pub fn extend(state: &VolumeState, size: Capacity) -> Result<VolumeState, Refused> {
-    let Presence::Wanted(current) = state.presence else {
-        return Err(Refused::NotExtendable { status: status::volume(state) });
+    let not_now = Refused::NotExtendable { status: status::volume(state) };
+    let (Presence::Wanted(wished), Some(made)) = (state.presence, state.made) else {
+        return Err(not_now);
     };
-    if status::volume(state) != status::AVAILABLE || !state.attachments.is_empty() {
-        return Err(Refused::NotExtendable { status: status::volume(state) });
-    }
-    if size <= current {
+    let growing = made < wished || state.taken_back.is_some();
+    let least = match (growing, &state.fault) {
+        (true, _) if size == wished => return Ok(state.clone()),
+        (true, Some(_)) => made,
+        (true, None) => wished.plus(Capacity::from_bytes(1)),
+        (false, Some(_)) => return Err(not_now),
+        (false, None) => made.max(wished).plus(Capacity::from_bytes(1)),
+    };
+    if size < least {
+        let current = if state.fault.is_some() { made } else { made.max(wished) };
         return Err(Refused::NotLarger { current, wanted: size });
     }
+    let charged = footprint(state);
     Ok(VolumeState {
         generation: state.generation.next(),
         presence: Presence::Wanted(size),
+        // The dock may have made it so, and only its answer was lost.
+        taken_back: (size < charged).then_some(charged),
+        fault: None,
         ..state.clone()
     })
 }
@@ -71,6 +85,7 @@ pub fn delete(state: &VolumeState) -> Result<VolumeState, Refused> {
         // The dock may have made or extended it and only its answer was lost: until it confirms
         // the end, the pool is charged for all that may be there.
         made: Some(footprint(state)),
+        taken_back: None,
         fault: None,
         ..state.clone()
     })
@@ -106,11 +121,11 @@ pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
     }
 }
 
-/// What the volume takes of its pool: what it has or shall have, whichever is more, until it is
-/// confirmed gone.
+/// What the volume takes of its pool: what it has, may have or shall have, whichever is most, until
+/// it is confirmed gone.
 #[must_use]
 pub fn footprint(state: &VolumeState) -> Capacity {
-    let made = state.made.unwrap_or(Capacity::ZERO);
+    let made = state.made.max(state.taken_back).unwrap_or(Capacity::ZERO);
     match state.presence {
         Presence::Wanted(size) => size.max(made),
         Presence::Unwanted => made,
@@ -120,11 +135,17 @@ pub fn footprint(state: &VolumeState) -> Capacity {
 /// Whether there is nothing left to do for the reconciler.
 #[must_use]
 pub fn is_settled(state: &VolumeState) -> bool {
-    let as_wished = match state.presence {
-        Presence::Wanted(size) => state.made.is_some_and(|made| made >= size),
-        Presence::Unwanted => false,
-    };
-    as_wished
+    is_as_wished(state)
         && state.fault.is_none()
         && state.attachments.values().all(|a| a.phase == Phase::Attached && a.fault.is_none())
+}
+
+/// Whether the volume itself, as last confirmed, is what shall be.
+pub(crate) fn is_as_wished(state: &VolumeState) -> bool {
+    match state.presence {
+        Presence::Wanted(size) => {
+            state.taken_back.is_none() && state.made.is_some_and(|made| made >= size)
+        }
+        Presence::Unwanted => false,
+    }
 }

@@ -90,6 +90,9 @@ fn volume_outcomes(state: &VolumeState) -> [(Option<&'static str>, VolumeOutcome
         (Presence::Wanted(size), None) => {
             [(Some("made"), VolumeOutcome::Present(size)), (news("failed", well), failed)]
         }
+        (Presence::Wanted(size), Some(_)) if state.taken_back.is_some() => {
+            [(Some("as it was"), VolumeOutcome::Present(size)), (news("not told", well), failed)]
+        }
         (Presence::Wanted(size), Some(made)) if made < size => [
             (Some("extended"), VolumeOutcome::Present(size)),
             (news("extend failed", well), failed),
@@ -124,6 +127,7 @@ fn volume_events(state: &VolumeState) -> Vec<Event> {
     events.push(("delete", volume::delete(state).ok()));
     // Once: the words after a second one are the same.
     events.push(("extend", volume::extend(state, gib(2)).ok()));
+    events.push(("take back", volume::extend(state, gib(1)).ok()));
     for (news, volume) in volume_outcomes(state) {
         let mut hosts = host_outcomes(state);
         if hosts.is_empty() {
@@ -193,7 +197,8 @@ fn section() -> String {
     volume.insert(("[*]", "creating"), BTreeSet::from(["create"]));
     format!(
         "Words are derived, and this is how they follow each other. `attach`, `detach`, `force`,\n\
-         `create`, `extend` and `delete` are requests; the rest is what a dock answers.\n\n\
+         `create`, `extend`, `take back` (an extend that fails) and `delete` are requests; the rest is\n\
+         what a dock answers.\n\n\
          The life of an attachment:\n\n{}\n\
          The life of a volume. One host is drawn; a volume is `inUse` until the last of its hosts is\n\
          out, and a host on its way out counts, because it may still be served:\n\n{}",

@@ -55,6 +55,7 @@ fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
         size: size.map(gib),
         unknown: None,
         limits: None,
+        offered: None,
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
     }
 }
@@ -89,6 +90,7 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
                 let served = Served { mode, initiators, authentication, connection };
                 facts.served.insert(host, served);
             }
+            Step::Offer(size) => facts.offered = Some(size),
             Step::Limit => facts.limits = Some(wish.limits),
             Step::Delete => facts.size = None,
         }
@@ -112,6 +114,7 @@ fn step_word(step: Step) -> String {
         Step::Create(size) => format!("create({size})"),
         Step::Extend(size) => format!("extend({size})"),
         Step::Grant(host) => format!("grant({})", name(host)),
+        Step::Offer(size) => format!("offer({size})"),
         Step::Limit => "limit".into(),
         Step::Delete => "delete".into(),
     }
@@ -701,8 +704,7 @@ fn status_words() {
         wanted, not made, fault
             error          at rest   whoever
         wanted, smaller
-            extending      under way nobody, Attaching, Attaching + Attaching!, Attaching!, Attaching! + Attaching!
-            inUse          at rest   Attached, Attached + Attaching!, Attached!, Attached! + Attaching!, Detaching, Detaching + Attaching!, Detaching!, Detaching! + Attaching!
+            extending      under way whoever
         wanted, smaller, fault
             errorExtending at rest   nobody, Attaching, Attaching + Attaching!, Attaching!, Attaching! + Attaching!
             inUse          at rest   Attached, Attached + Attaching!, Attached!, Attached! + Attaching!, Detaching, Detaching + Attaching!, Detaching!, Detaching! + Attaching!

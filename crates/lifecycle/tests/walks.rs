@@ -32,7 +32,7 @@ fn everything() -> World {
         name: "everything",
         start: vec![State::new(terms(false)), State::new(terms(true)), State::new(at_most(3))],
         asks: asks.collect(),
-        users: Users { force: true, fence: true, extend: true, delete: true },
+        users: Users { force: true, fence: true, extend: true, take_back: true, delete: true },
         trouble: Trouble {
             reboot: true,
             file_vanishes: true,
@@ -57,7 +57,8 @@ fn weight(action: &Action) -> usize {
         Action::ControllerSends { .. } | Action::DockReceives(_) => 150,
         Action::UserAttaches(_) => 100,
         Action::UserDetaches(_) | Action::DockStepFails { .. } | Action::DockSweeps => 50,
-        Action::OperatorForces(_) | Action::OperatorUnfences(_) | Action::UserExtends => 20,
+        Action::OperatorForces(_) | Action::OperatorUnfences(_) => 20,
+        Action::UserExtends | Action::UserTakesBack => 20,
         Action::ExportVanishes(_) | Action::OperatorRestoresTheFile => 20,
         Action::DockReboots | Action::OperatorFences(_) => 10,
         Action::FileVanishes | Action::UserDeletes => 3,

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use expect_test::expect;
+use osds_lifecycle::volume as rules;
 use osds_model::{FaultKind, HostId, Phase, Presence};
 use stateright::{Checker, Model};
 use world::twins::Twin;
@@ -24,7 +25,12 @@ const STUBBORN: Trouble = Trouble {
     file_vanishes: false,
 };
 
-const ANYTHING: Trouble = Trouble { fails: Kind::ALL, file_vanishes: true, ..STUBBORN };
+/// That hosts cannot be told a size is the trouble of `growing`.
+const ANYTHING: Trouble = Trouble {
+    fails: &[Kind::Revoke, Kind::Create, Kind::Extend, Kind::Grant, Kind::Delete],
+    file_vanishes: true,
+    ..STUBBORN
+};
 
 fn quiet(name: &'static str, start: Vec<State>) -> World {
     World {
@@ -140,7 +146,7 @@ fn limited() -> World {
 /// The volume itself, from the request to the tombstone, with everything that can go wrong.
 fn volume() -> World {
     World {
-        users: Users { extend: true, delete: true, ..Users::default() },
+        users: Users { extend: true, take_back: true, delete: true, ..Users::default() },
         trouble: ANYTHING,
         last_generation: 5,
         keep_dead_mail: true,
@@ -162,7 +168,7 @@ fn volume() -> World {
 fn volume_with_a_host() -> World {
     World {
         asks: vec![(A, RW, Shared)],
-        users: Users { force: true, extend: true, delete: true, fence: false },
+        users: Users { force: true, extend: true, delete: true, ..Users::default() },
         trouble: ANYTHING,
         last_generation: 6,
         shows: vec![
@@ -181,6 +187,47 @@ fn volume_with_a_host() -> World {
             }),
         ],
         ..quiet("volume with a host", vec![State::made(terms(false), &[])])
+    }
+}
+
+/// Two hosts have it while it grows, or does not and is asked for less.
+fn growing() -> World {
+    World {
+        asks: vec![(A, RW, Shared), (B, RO, Shared)],
+        users: Users { extend: true, take_back: true, ..Users::default() },
+        trouble: Trouble {
+            fails: &[Kind::Extend, Kind::Offer, Kind::Revoke],
+            half_done: true,
+            reboot: true,
+            ..Trouble::default()
+        },
+        last_generation: 4,
+        shows: vec![
+            ("two hosts see it grow", |_, s| {
+                s.dock.facts.served.len() == 2
+                    && s.status() == "inUse"
+                    && s.record.as_ref().is_some_and(|r| r.made > Some(world::gib(1)))
+            }),
+            ("extending under two hosts", |_, s| {
+                s.dock.facts.served.len() == 2 && s.status() == "extending"
+            }),
+            ("grown, and hosts not told yet", |_, s| {
+                s.dock.facts.offered.is_some() && s.dock.facts.offered < s.dock.facts.size
+            }),
+            ("taken back before the dock could do it", |_, s| {
+                s.record.as_ref().is_some_and(|r| r.generation.0 == 3 && rules::is_settled(r))
+                    && s.dock.facts.size == Some(world::gib(1))
+            }),
+            ("taken back too late", |_, s| {
+                let record = s.record.as_ref();
+                record.is_some_and(|r| {
+                    r.presence == Presence::Wanted(world::gib(1))
+                        && r.made == Some(world::gib(2))
+                        && rules::is_settled(r)
+                })
+            }),
+        ],
+        ..quiet("growing", vec![State::made(terms(true), &[(A, RW, Shared), (B, RO, Shared)])])
     }
 }
 
@@ -236,7 +283,7 @@ macro_rules! sound {
     )+};
 }
 
-sound!(exclusive, shared, promises, leftovers, limited, volume, volume_with_a_host, fence);
+sound!(exclusive, shared, promises, leftovers, limited, volume, volume_with_a_host, growing, fence);
 
 /// Messages that everybody will refuse for ever are left out above, except in `volume`. Here they
 /// are kept, in smaller worlds, to see that they are indeed refused.
@@ -276,6 +323,7 @@ fn twins() -> Vec<(Twin, World)> {
         (ForceKeepsTheGeneration, handover.clone()),
         (DeleteIgnoresHosts, volume_with_a_host()),
         (DeleteFreesAtOnce, volume()),
+        (TakingBackFreesAtOnce, growing()),
         (GuardEndsWithinAGeneration, promises()),
         (DockIgnoresGenerations, late(handover.clone())),
         (RebootLosesTheLedger, late(handover.clone())),
@@ -288,6 +336,7 @@ fn twins() -> Vec<(Twin, World)> {
         (GrantWithoutTheVolume, volume_with_a_host()),
         (ReadOnlyGrantedAsReadWrite, pair.clone()),
         (DeleteUnderAHost, volume_with_a_host()),
+        (HostsAreNotTold, growing()),
         (FailedRevokeIsLeftOut, pair.clone()),
         (AnswerFromTheWish, pair.clone()),
         (AbsentWhileServed, volume_with_a_host()),
@@ -363,6 +412,7 @@ fn every_broken_twin_is_caught() {
         ForceKeepsTheGeneration          exclusive           3 steps: every edit raises the generation
         DeleteIgnoresHosts               volume with a host  7 steps: inUse while an attachment is live
         DeleteFreesAtOnce                volume              4 steps: the pool is charged for what is there
+        TakingBackFreesAtOnce            growing             8 steps: the pool is charged for what is there
         GuardEndsWithinAGeneration       promises            8 steps: one generation, one wish
         DockIgnoresGenerations           exclusive           8 steps: who is served is on record, in its mode, or was forced
         RebootLosesTheLedger             exclusive           9 steps: who is served is on record, in its mode, or was forced
@@ -375,6 +425,7 @@ fn every_broken_twin_is_caught() {
         GrantWithoutTheVolume            volume with a host  5 steps: nobody is let in to a volume that is not there
         ReadOnlyGrantedAsReadWrite       shared              4 steps: who is served is on record, in its mode, or was forced
         DeleteUnderAHost                 volume with a host 10 steps: nothing is deleted under a host
+        HostsAreNotTold                  growing             6 steps: a size is confirmed when every host was told
         FailedRevokeIsLeftOut            shared             10 steps: who is served is on record, in its mode, or was forced
         AnswerFromTheWish                shared             10 steps: who is served is on record, in its mode, or was forced
         AbsentWhileServed                volume with a host 13 steps: who is served is on record, in its mode, or was forced

@@ -73,8 +73,13 @@ pub struct VolumeState {
     /// How much I/O its target shall carry out in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_none")]
     pub limits: IoLimits,
-    /// How large it is, as the dock last confirmed; `None` until it is first made.
+    /// How large it is, and every host was told, as the dock last confirmed; `None` until it is
+    /// first made.
     pub made: Option<Capacity>,
+    /// The largest size that was asked for and taken back since: the dock may have made it so, and
+    /// until it says, the pool is charged for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_back: Option<Capacity>,
     /// Why the volume itself is not as wished, when something failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,

@@ -4,7 +4,7 @@
 //! ```text
 //! hosts A B                     create V 10 shared|single      extend V 20     delete V
 //! attach V A rw|ro [exclusive]  detach V A    force V A        fence A         unfence A
-//! fail grant|revoke|create|extend|delete    heal               restart         settle
+//! fail grant|revoke|create|extend|offer|delete       heal               restart         settle
 //! lose export V                 lose volume V                  intrude V A
 //! show V                        served V                       write V A       pools
 //! ```
@@ -107,6 +107,9 @@ async fn mishap_or_look(cluster: &Cluster, words: &[&str], line: &str, seen: &mu
         }
         ["fail", "extend"] => {
             cluster.storage.faults.fail_all(Op::Extend, When::Before, FaultKind::NoSpace);
+        }
+        ["fail", "offer"] => {
+            cluster.target.faults.fail_all(Op::Resized, When::Before, FaultKind::Temporary);
         }
         ["fail", "delete"] => {
             cluster.storage.faults.fail_all(Op::Delete, When::Before, FaultKind::Temporary);

@@ -176,7 +176,7 @@ fn cut_wrap(cut: &Arc<Cut>) -> Wrap {
 }
 
 /// One life of a user: each act looks first, so that it can be done again after a crash.
-const ACTS: usize = 7;
+const ACTS: usize = 8;
 
 async fn act(cluster: &Cluster, number: usize) {
     let admin = Cluster::admin();
@@ -194,13 +194,15 @@ async fn act(cluster: &Cluster, number: usize) {
         1 => drop(cluster.controller.extend_volume(&admin, &id, 20).await),
         2 => drop(cluster.attach(v.id, &a, AttachMode::ReadWrite, Sharing::Shared).await),
         3 => drop(cluster.attach(v.id, &b, AttachMode::ReadOnly, Sharing::Shared).await),
-        4 => {
+        // Both have it.
+        4 => drop(cluster.controller.extend_volume(&admin, &id, 30).await),
+        5 => {
             if let Some(id) = attachment(a.id) {
                 let _ = cluster.controller.detach(&admin, &id, false).await;
             }
         }
-        5 => drop(cluster.controller.fence_host(&admin, &b.id.to_string(), "").await),
-        6 => drop(cluster.controller.delete_volume(&admin, &id).await),
+        6 => drop(cluster.controller.fence_host(&admin, &b.id.to_string(), "").await),
+        7 => drop(cluster.controller.delete_volume(&admin, &id).await),
         _ => unreachable!("there are {ACTS} acts"),
     }
 }
@@ -224,8 +226,9 @@ async fn picture(cluster: &Cluster) -> String {
             lines.push(format!("  {} {}", held.mode, status::attachment(held)));
         }
         let export = cluster.target.export_of(v.id).await.unwrap();
+        let offered = export.as_ref().map(|export| export.size);
         let served = export.map(|e| e.hosts.values().map(|h| h.grant.mode).collect::<Vec<_>>());
-        lines.push(format!("  served {:?}", served.unwrap_or_default()));
+        lines.push(format!("  served {:?} of {offered:?}", served.unwrap_or_default()));
     }
     for pool in view.iter::<Pool>() {
         let stored = cluster.storage.list(&pool.spec.name).await.unwrap();

@@ -43,7 +43,7 @@ async fn one_volume_two_hosts() {
 async fn who_may_not() {
     check(
         "hosts A B C; create V 1 single; create W 1 shared; settle
-         attach V A rw; attach V B rw; attach V A ro; settle; show V; extend V 2; delete V
+         attach V A rw; attach V B rw; attach V A ro; settle; show V; extend V 1; delete V
          attach W A rw exclusive; settle; attach W B ro
          detach W A; settle; attach W A rw; settle; attach W B rw exclusive
          create X 101 shared; create Y 101 single",
@@ -52,7 +52,7 @@ async fn who_may_not() {
             attach V A ro: volume is already attached to this host as rw, shared; detach it first to attach it in another way
             V inUse
               A rw available
-            extend V 2: extend volume failed: the status of the volume to be extended must be available!
+            extend V 1: extend volume failed: new size for extend must be greater than current size.(current: 1 GB, extended: 1 GB).
             delete V: delete volume failed: only the volume with the status available, error, error_deleting, error_extending can be deleted, the volume status is inUse
             attach W B ro: host A (<id>) has the volume as exclusive; detach it there first, or ask for shared access on both
             attach W B rw exclusive: exclusive access cannot be promised: host A (<id>) has the volume as rw; detach it there first
@@ -195,6 +195,57 @@ async fn volumes_come_and_grow_and_go_though_things_fail() {
             W is gone
             single allocated 0 GiB
             shared allocated 0 GiB
+        "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_volume_grows_under_its_hosts() {
+    check(
+        "hosts A B; create V 1 shared; settle; attach V A rw; attach V B ro; settle
+         extend V 3; settle; show V; served V; pools
+         fail offer; extend V 4; settle; show V; served V; extend V 4; extend V 3; settle; show V
+         heal; show V; served V; pools
+         fail extend; extend V 90; settle; show V; pools; write V A
+         extend V 2; extend V 4; heal; show V; pools
+         restart; settle; show V; served V",
+        expect![[r#"
+            V inUse
+              A rw available
+              B ro available
+            V serves A rw, B ro
+            single allocated 0 GiB
+            shared allocated 3 GiB
+            V inUse because temporary
+              A rw available
+              B ro available
+            V serves A rw, B ro
+            V inUse because temporary
+              A rw available
+              B ro available
+            V inUse
+              A rw available
+              B ro available
+            V serves A rw, B ro
+            single allocated 0 GiB
+            shared allocated 4 GiB
+            V inUse because noSpace
+              A rw available
+              B ro available
+            single allocated 0 GiB
+            shared allocated 90 GiB
+            write V A: written
+            extend V 2: extend volume failed: new size for extend must be greater than current size.(current: 4 GB, extended: 2 GB).
+            V inUse
+              A rw available
+              B ro available
+            single allocated 0 GiB
+            shared allocated 4 GiB
+            V inUse
+              A rw available
+              B ro available
+            V serves A rw, B ro
         "#]],
     )
     .await;

@@ -4,8 +4,8 @@
 //! is by then, and only if it answers that record's generation. A wish that was edited meanwhile is
 //! sent again at once, a failure is written on the record and tried again later.
 //!
-//! Must stay true: space returns to its pool in the transaction that removes the record, which
-//! happens only when the dock has said that nothing is left.
+//! Must stay true: space returns to its pool in the transaction that writes down what the dock has
+//! said is there, or that nothing is left, and never before.
 
 use osds_dock_api::DockError;
 use osds_lifecycle::confirm::blame;
@@ -118,7 +118,13 @@ impl Inner {
             }
             let next = with_state(old, state, now);
             tell(&old.state, &next.state);
-            Ok((Txn::new().replace(old, next), folded))
+            let (before, after) = (volume::footprint(&old.state), volume::footprint(&next.state));
+            let mut txn = Txn::new().replace(old, next);
+            if let Some(pool) = view.get::<Pool>(old.pool).filter(|_| before != after) {
+                let charged = pool.allocated.plus(after).minus(before);
+                txn = txn.replace(pool, with_allocated(pool, charged));
+            }
+            Ok((txn, folded))
         });
         match folded.await {
             Ok(folded) => Ok(folded),

@@ -45,6 +45,10 @@ impl World {
                 let next = volume::extend(record, size).ok()?;
                 self.edit(s, next)?;
             }
+            Action::UserTakesBack => {
+                let next = self.take_back(s.record.as_ref()?)?;
+                self.edit(s, next)?;
+            }
             Action::UserDeletes => {
                 let next = self.delete(s.record.as_ref()?)?;
                 self.edit(s, next)?;
@@ -72,17 +76,18 @@ impl World {
             Action::DockReplies { lost } => self.reply(s, lost.as_ref())?,
             Action::DockReboots => {
                 s.dock.facts.served.clear();
+                s.dock.facts.offered = None;
                 s.dock.failed.clear();
                 if self.breaks(Twin::RebootLosesTheLedger) {
                     s.dock.ledger = None;
                 }
             }
-            Action::ExportVanishes(host) => drop(s.dock.facts.served.remove(host)),
-            Action::FileVanishes => s.dock.facts.size = None,
+            Action::ExportVanishes(host) => self.call(&mut s.dock, Step::Revoke(*host)),
+            Action::FileVanishes => s.past.lost = s.dock.facts.size.take().or(s.past.lost),
             Action::OperatorRestoresTheFile => {
                 let record = s.record.as_ref().filter(|_| s.past.confirmed)?;
                 if s.dock.facts.size.is_none() && record.presence != Presence::Unwanted {
-                    s.dock.facts.size = record.made;
+                    s.dock.facts.size = s.past.lost.take();
                 }
             }
         }
@@ -133,6 +138,7 @@ impl World {
             }
             Step::Create(_)
             | Step::Extend(_)
+            | Step::Offer(_)
             | Step::Limit
             | Step::Grant(_)
             | Step::Delete
@@ -146,11 +152,16 @@ impl World {
     fn call(&self, dock: &mut Dock, step: Step) {
         let facts = &mut dock.facts;
         match step {
-            Step::Revoke(host) => drop(facts.served.remove(&host)),
+            Step::Revoke(host) => {
+                facts.served.remove(&host);
+                facts.offered = facts.offered.filter(|_| !facts.served.is_empty());
+            }
+            Step::Offer(size) => facts.offered = Some(size),
             Step::Create(size) | Step::Extend(size) => facts.size = Some(size),
             Step::Grant(host) => {
                 let wished = dock.ledger.as_ref().and_then(|wish| wish.hosts.get(&host));
                 if let Some(grant) = wished {
+                    facts.offered = facts.offered.or(facts.size);
                     let mode = self.granted_mode(grant.mode);
                     facts.served.insert(
                         host,
@@ -240,6 +251,9 @@ impl World {
             }),
             Some(_) | None => true,
         });
+        if s.record.is_none() || s.dock.facts.size.is_some() {
+            s.past.lost = None;
+        }
         if self.keep_dead_mail {
             return;
         }

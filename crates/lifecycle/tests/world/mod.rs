@@ -66,6 +66,8 @@ pub struct Users {
     pub force: bool,
     pub fence: bool,
     pub extend: bool,
+    /// Take back a wish for more that fails.
+    pub take_back: bool,
     pub delete: bool,
 }
 
@@ -87,19 +89,21 @@ pub enum Kind {
     Revoke,
     Create,
     Extend,
+    Offer,
     Grant,
     Delete,
 }
 
 impl Kind {
     pub const ALL: &'static [Self] =
-        &[Self::Revoke, Self::Create, Self::Extend, Self::Grant, Self::Delete];
+        &[Self::Revoke, Self::Create, Self::Extend, Self::Offer, Self::Grant, Self::Delete];
 
     fn of(step: Step) -> Self {
         match step {
             Step::Revoke(_) => Self::Revoke,
             Step::Create(_) => Self::Create,
             Step::Extend(_) => Self::Extend,
+            Step::Offer(_) => Self::Offer,
             Step::Grant(_) => Self::Grant,
             // No world has limits: the tables have them.
             Step::Limit | Step::Delete => Self::Delete,
@@ -135,6 +139,8 @@ pub struct Past {
     pub forced: BTreeMap<HostId, Generation>,
     /// The controller was told that the volume is there.
     pub confirmed: bool,
+    /// How large the file was that vanished.
+    pub lost: Option<Capacity>,
     /// The first step that broke a rule about steps.
     pub broken: Option<Rule>,
 }
@@ -147,6 +153,7 @@ pub enum Action {
     OperatorFences(HostId),
     OperatorUnfences(HostId),
     UserExtends,
+    UserTakesBack,
     UserDeletes,
     /// The wish of this moment goes out; another one that was on its way may be lost.
     ControllerSends {
@@ -214,6 +221,7 @@ impl State {
         record.generation = Generation(1);
         s.dock.ledger = Some(volume::wish(VOLUME, POOL, &record));
         s.dock.facts.size = record.made;
+        s.dock.facts.offered = record.made.filter(|_| !held_by.is_empty());
         s.dock.facts.served = held_by
             .iter()
             .map(|&(host, mode, _)| {
@@ -298,6 +306,9 @@ impl Model for World {
             }
             if self.users.extend {
                 out.push(Action::UserExtends);
+            }
+            if self.users.take_back {
+                out.push(Action::UserTakesBack);
             }
             if self.users.delete {
                 out.push(Action::UserDeletes);

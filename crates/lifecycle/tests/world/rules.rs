@@ -2,7 +2,7 @@
 //! noticed when the step is taken, kept in `Past::broken`, and reported here.
 
 use osds_lifecycle::{status, volume};
-use osds_model::{AttachMode, Attachment, HostId, Phase, Sharing};
+use osds_model::{AttachMode, Attachment, HostId, Phase, Presence, Sharing};
 use stateright::Property;
 
 use super::twins::Twin;
@@ -48,6 +48,7 @@ pub fn safety() -> Vec<Property<World>> {
         Property::always("a fenced host that is out is not served", fenced_is_out),
         Property::always("a deleted volume is not there and not served", gone),
         Property::always("the pool is charged for what is there", charged),
+        Property::always("a size is confirmed when every host was told", told),
         Property::always("inUse while an attachment is live", in_use),
     ];
     all.extend(steps! {
@@ -153,5 +154,13 @@ fn in_use(w: &World, s: &State) -> bool {
         Some(record) => status::volume(record),
         None => return true,
     };
-    !live || word == "inUse"
+    // The one exception lasts for as long as nothing has failed.
+    let grows = s.record.as_ref().is_some_and(|record| record.fault.is_none());
+    !live || word == "inUse" || word == "extending" && grows
+}
+
+fn told(_: &World, s: &State) -> bool {
+    let Some(record) = &s.record else { return true };
+    let offered = s.dock.facts.offered;
+    record.presence == Presence::Unwanted || offered.is_none() || record.made <= offered
 }

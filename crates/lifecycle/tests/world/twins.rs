@@ -29,6 +29,7 @@ pub enum Twin {
     ForceKeepsTheGeneration,
     DeleteIgnoresHosts,
     DeleteFreesAtOnce,
+    TakingBackFreesAtOnce,
     GuardEndsWithinAGeneration,
     // The dock.
     DockIgnoresGenerations,
@@ -42,6 +43,7 @@ pub enum Twin {
     GrantWithoutTheVolume,
     ReadOnlyGrantedAsReadWrite,
     DeleteUnderAHost,
+    HostsAreNotTold,
     // The answer and its reading.
     FailedRevokeIsLeftOut,
     AnswerFromTheWish,
@@ -136,6 +138,14 @@ impl World {
         Some(next)
     }
 
+    pub(super) fn take_back(&self, record: &VolumeState) -> Option<VolumeState> {
+        let mut next = volume::extend(record, record.made?).ok()?;
+        if self.breaks(Twin::TakingBackFreesAtOnce) {
+            next.taken_back = None;
+        }
+        Some(next)
+    }
+
     pub(super) fn wish(&self, record: &VolumeState) -> VolumeWish {
         let mut wish = volume::wish(VOLUME, POOL, record);
         if self.breaks(Twin::GuardEndsWithinAGeneration) {
@@ -169,6 +179,9 @@ impl World {
         let wish = dock.ledger.as_ref()?;
         let (facts, failed) = (&dock.facts, &dock.failed);
         match self.twin {
+            Some(Twin::HostsAreNotTold) => {
+                enforcer::next_step(wish, &Facts { offered: None, ..facts.clone() }, failed)
+            }
             Some(Twin::GrantDespiteAFailedRevoke) => {
                 enforcer::next_step(&VolumeWish { guarded: false, ..wish.clone() }, facts, failed)
             }

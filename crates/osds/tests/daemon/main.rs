@@ -13,6 +13,7 @@ mod crowd;
 mod demo;
 mod drift;
 mod freeze;
+mod grow;
 mod import;
 mod initiators;
 mod osdsctl;

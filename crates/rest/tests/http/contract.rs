@@ -378,11 +378,6 @@ fn attachments_that_are_refused() {
         "volume is already attached to one of the host. If you want to attach to multiple host, volume multiattach must be true",
     );
     refused(
-        &scene.post(&format!("{}/resize", scene.volume_path(&volume)), r#"{"newSize":2}"#),
-        JSON,
-        "extend volume failed: the status of the volume to be extended must be available!",
-    );
-    refused(
         &scene.delete(&scene.volume_path(&volume)),
         JSON,
         "delete volume failed: only the volume with the status available, error, error_deleting, error_extending can be deleted, the volume status is inUse",

@@ -41,18 +41,31 @@ fn b01_detach_of_one_of_two_keeps_in_use() {
 }
 
 #[test]
-fn b02_extend_is_refused_while_another_host_has_the_volume() {
+fn b02_a_host_that_has_the_volume_is_told_that_it_grows() {
     let scene = Scene::new();
     let (a, b, volume) = (scene.host("a"), scene.host("b"), scene.volume(true));
     let first = scene.attach(&volume, &a, "rw").expect(202).id();
     scene.attach(&volume, &b, "rw").expect(202);
     scene.detach(&first);
-    let resize = format!("{}/resize", scene.volume_path(&volume));
-    let words = scene.post(&resize, r#"{"newSize":2}"#).expect(400).message();
+    let path = scene.volume_path(&volume);
+    let end = 2 * (1 << 30) - 1;
+    let (host, id) = ids(&b, &volume);
+    let at_the_end = || scene.target.write_as(host, id, end, b"x");
+    assert_eq!(at_the_end(), Err(Denied::OutOfRange));
+    // Not confirmed, and not said to be larger, before the host knows.
+    scene.target.faults.fail_all(Op::Resized, When::Before, FaultKind::Temporary);
+    let growing = scene.post_wait(&format!("{path}/resize"), r#"{"newSize":2}"#).expect(202);
     assert_eq!(
-        words,
-        "extend volume failed: the status of the volume to be extended must be available!"
+        (growing.text("status"), growing.json()["size"].clone()),
+        ("inUse".into(), 1.into())
     );
+    assert!(growing.text("statusReason").contains("planned failure"), "{growing:?}");
+    scene.target.faults.heal();
+    // The same again is no mistake while it is not done.
+    scene.post(&format!("{path}/resize"), r#"{"newSize":2}"#).expect(202);
+    eventually("it has grown", || scene.get(&path).json()["size"] == 2);
+    assert_eq!(scene.status_of_volume(&volume), "inUse");
+    assert_eq!(at_the_end(), Ok(()));
 }
 
 #[test]
