@@ -54,6 +54,7 @@ fn volume() -> Volume {
             terms: Terms { multi_attach: true, max_attachments: None },
             presence: Presence::Wanted(Capacity::from_gib(2).unwrap()),
             limits: osds_model::IoLimits::NONE,
+            taken_back: None,
             made: Capacity::from_gib(1),
             fault: None,
             attachments: BTreeMap::new(),

@@ -308,6 +308,7 @@ impl<'a> Planner<'a> {
                 limits,
                 presence: Presence::Wanted(size),
                 // It exists: its dock looks for it and never makes it.
+                taken_back: None,
                 made: Some(size),
                 fault: None,
                 attachments: BTreeMap::new(),
