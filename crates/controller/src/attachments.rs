@@ -18,7 +18,7 @@ use osds_model::{
     AttachMode, Attachment, AttachmentId, Authentication, Host, HostId, Initiator, Phase, Pool,
     Secret, Sharing, Volume, VolumeId,
 };
-use osds_store::{Txn, Versioned, View, decide};
+use osds_store::{AttachmentsWhere, HostsWhere, Txn, Versioned, View, decide};
 use tracing::{error, info};
 use uuid::Uuid;
 
@@ -58,18 +58,6 @@ pub enum HostRef {
 pub struct AttachmentUpdate {
     /// Where the host put it.
     pub mountpoint: Option<String>,
-}
-
-/// Which attachments a list shall be of, as far as that spares looking at all there are. It may
-/// still have others.
-#[derive(Clone, Copy, Debug)]
-pub enum AttachmentsOf<'a> {
-    /// All.
-    Anybody,
-    /// Those of these volumes, by id.
-    Volumes(&'a [String]),
-    /// Those of the volumes that these hosts have, by id.
-    Hosts(&'a [String]),
 }
 
 /// An attachment with the volume it is part of.
@@ -174,48 +162,17 @@ impl Controller {
     pub fn attachments<T>(
         &self,
         caller: &Caller,
-        of: AttachmentsOf<'_>,
+        has: &AttachmentsWhere,
         look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = (&Volume, HostId, &Attachment)>) -> T,
     ) -> T {
         let view = self.store.view();
-        let mut volumes: Vec<VolumeId> = match of {
-            AttachmentsOf::Anybody => return Self::all_attachments(&view, caller, look),
-            AttachmentsOf::Volumes(ids) => ids.iter().filter_map(|id| id.parse().ok()).collect(),
-            AttachmentsOf::Hosts(ids) => {
-                let hosts = ids.iter().filter_map(|id| id.parse().ok());
-                hosts.flat_map(|host: HostId| view.volumes_of_host(host)).collect()
-            }
-        };
-        volumes.sort_unstable();
-        volumes.dedup();
-        let volumes = volumes.into_iter().filter_map(|id| view.get::<Volume>(id));
-        let all = volumes.flat_map(|volume| {
-            let volume: &Volume = volume;
-            volume.state.attachments.iter().map(move |(host, held)| {
-                let held: &Attachment = held;
-                (volume, *host, held)
-            })
-        });
-        let mut seen: Vec<_> = all.filter(|(_, _, held)| caller.sees(&held.about.tenant)).collect();
-        seen.sort_unstable_by_key(|(_, _, held)| held.id);
-        look(&mut seen.into_iter())
-    }
-
-    fn all_attachments<T>(
-        view: &View,
-        caller: &Caller,
-        look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = (&Volume, HostId, &Attachment)>) -> T,
-    ) -> T {
-        let resolve = |id: AttachmentId| {
+        let shown = |id: AttachmentId| {
             let (volume, host) = view.attachment(id)?;
             let volume: &Volume = view.get::<Volume>(volume)?;
             let held: &Attachment = volume.state.attachments.get(&host)?;
-            Some((volume, host, held))
+            caller.sees(&held.about.tenant).then_some((volume, host, held))
         };
-        if caller.admin {
-            return look(&mut view.attachments().filter_map(|(id, _, _)| resolve(id)));
-        }
-        look(&mut view.attachments_of_tenant(&caller.tenant).filter_map(resolve))
+        look(&mut view.attachments_where(has, caller.owner()).filter_map(shown))
     }
 
     /// One attachment.
@@ -353,7 +310,9 @@ impl Controller {
     /// says which host it is: under another name it is still the one that will log in. A name does
     /// so only where no initiator is given.
     async fn host_for(&self, caller: &Caller, described: &NewHost) -> Result<String, Error> {
-        let known = self.hosts(caller, |mut hosts| {
+        let named = described.initiators.is_empty().then(|| vec![described.name.clone()]);
+        let has = HostsWhere { names: named, ..HostsWhere::default() };
+        let known = self.hosts(caller, &has, |mut hosts| {
             let same = |host: &&Host| {
                 host.tenant == caller.tenant
                     && if described.initiators.is_empty() {

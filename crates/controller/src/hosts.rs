@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use osds_lifecycle::access;
 use osds_model::{Fence, Host, HostId, Initiator, Phase, Volume, VolumeId, validate};
-use osds_store::{Claim, ClaimKind, Txn, Versioned, View, decide};
+use osds_store::{Claim, ClaimKind, HostsWhere, Txn, Versioned, View, decide};
 use tracing::info;
 use uuid::Uuid;
 
@@ -98,18 +98,18 @@ impl Controller {
         Ok(made.await?)
     }
 
-    /// The hosts that the caller sees, in the order of their ids.
+    /// The hosts that have all of this and the caller sees, in the order of their ids.
     pub fn hosts<T>(
         &self,
         caller: &Caller,
+        has: &HostsWhere,
         look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = &Host>) -> T,
     ) -> T {
         let view = self.store.view();
-        if caller.admin {
-            return look(&mut view.iter::<Host>().map(|host| &**host));
-        }
-        let mine = view.hosts_of_tenant(&caller.tenant);
-        look(&mut mine.filter_map(|id| view.get::<Host>(id).map(|host| &**host)))
+        let shown = |id: HostId| -> Option<&Host> {
+            view.get::<Host>(id).map(|host| &**host).filter(|host| caller.sees(&host.tenant))
+        };
+        look(&mut view.hosts_where(has, caller.owner()).filter_map(shown))
     }
 
     /// One host.

@@ -30,11 +30,12 @@ use osds_keyring::chap::Chap;
 use osds_model::{DockId, TenantId, UserId, VolumeId};
 use osds_store::Store;
 
-pub use attachments::{Attached, AttachmentUpdate, AttachmentsOf, HostRef, NewAttachment};
+pub use attachments::{Attached, AttachmentUpdate, HostRef, NewAttachment};
 pub use census::{AttachmentFigures, Census, DockFigures, PoolFigures};
 pub use clock::{Clock, SystemClock};
 pub use error::Error;
 pub use hosts::{HostUpdate, NewHost};
+pub use osds_store::{AttachmentsWhere, HostsWhere, OneOf, SnapshotsWhere, VolumesWhere};
 pub use profiles::{NewProfile, ProfileUpdate};
 pub use reconcile::{Figures, Reconciler, Settings};
 pub use requests::Once;
@@ -62,6 +63,11 @@ impl Caller {
     #[must_use]
     pub fn sees(&self, tenant: &TenantId) -> bool {
         self.admin || self.tenant == *tenant
+    }
+
+    /// Whose things alone the caller sees; `None` when that is everybody's.
+    pub(crate) fn owner(&self) -> Option<&TenantId> {
+        (!self.admin).then_some(&self.tenant)
     }
 
     /// The original's words for a thing that is not there, or not this caller's to know of.

@@ -14,7 +14,7 @@ use osds_model::{
     Capacity, Pool, PoolId, Presence, Profile, Timestamp, Volume, VolumeId, VolumeState, validate,
 };
 use osds_selector::Ask;
-use osds_store::{Txn, Versioned, View, decide};
+use osds_store::{Txn, Versioned, View, VolumesWhere, decide};
 use tracing::info;
 use uuid::Uuid;
 
@@ -112,14 +112,18 @@ impl Controller {
     pub fn volumes<T>(
         &self,
         caller: &Caller,
+        has: &VolumesWhere,
         look: impl FnOnce(&mut dyn DoubleEndedIterator<Item = &Volume>) -> T,
     ) -> T {
         let view = self.store.view();
-        if caller.admin {
+        if caller.admin && *has == VolumesWhere::default() {
+            // What a page skips need not be looked up.
             return look(&mut view.iter::<Volume>().map(|volume| &**volume));
         }
-        let mine = view.volumes_of_tenant(&caller.tenant);
-        look(&mut mine.filter_map(|id| view.get::<Volume>(id).map(|volume| &**volume)))
+        let shown = |id: VolumeId| -> Option<&Volume> {
+            view.get::<Volume>(id).map(|volume| &**volume).filter(|v| caller.sees(&v.tenant))
+        };
+        look(&mut view.volumes_where(has, caller.owner()).filter_map(shown))
     }
 
     /// One volume.

@@ -1,11 +1,13 @@
 //! Ways to find records other than by name, kept in step with the tables.
 //!
 //! Each is a pure function of the records: when a record changes, what its old value contributed
-//! is taken out and what the new one contributes is put in. They are never stored.
+//! is taken out and what the new one contributes is put in. They are never stored, so that words
+//! may be among them which are derived and no facts: the same rule derives them wherever they show.
 
 use std::collections::BTreeSet;
 
 use imbl::{OrdMap, OrdSet};
+use osds_lifecycle::status;
 use osds_model::id::{
     AttachmentId, DockId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
 };
@@ -19,13 +21,20 @@ use crate::claim::Claim;
 pub struct Indexes {
     pub(crate) attachments: OrdMap<AttachmentId, (VolumeId, HostId)>,
     pub(crate) attachments_of_tenant: OrdSet<(TenantId, AttachmentId)>,
+    pub(crate) attachments_of_host: OrdSet<(HostId, AttachmentId)>,
+    pub(crate) attachments_by_status: OrdSet<(&'static str, AttachmentId)>,
     pub(crate) volumes_of_tenant: OrdSet<(TenantId, VolumeId)>,
+    pub(crate) volumes_named: OrdSet<(String, VolumeId)>,
+    pub(crate) volumes_by_status: OrdSet<(&'static str, VolumeId)>,
     pub(crate) volumes_of_host: OrdSet<(HostId, VolumeId)>,
     pub(crate) volumes_in_pool: OrdSet<(PoolId, VolumeId)>,
     pub(crate) volumes_of_profile: OrdSet<(ProfileId, VolumeId)>,
     pub(crate) pools_of_dock: OrdSet<(DockId, PoolId)>,
     pub(crate) hosts_of_tenant: OrdSet<(TenantId, HostId)>,
+    pub(crate) hosts_named: OrdSet<(String, HostId)>,
     pub(crate) snapshots_of_volume: OrdSet<(VolumeId, SnapshotId)>,
+    pub(crate) snapshots_of_tenant: OrdSet<(TenantId, SnapshotId)>,
+    pub(crate) snapshots_named: OrdSet<(String, SnapshotId)>,
 }
 
 /// What a record contributes to the indexes.
@@ -42,24 +51,31 @@ impl Indexed for Claim {}
 impl Indexed for Volume {
     fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
         swap(&mut indexes.volumes_of_tenant, old, new, |v| (v.tenant.clone(), v.id));
+        swap(&mut indexes.volumes_named, old, new, |v| (v.name.clone(), v.id));
         swap(&mut indexes.volumes_in_pool, old, new, |v| (v.pool, v.id));
         swap(&mut indexes.volumes_of_profile, old, new, |v| (v.profile, v.id));
-        let places = |volume: Option<&Self>| -> BTreeSet<(TenantId, AttachmentId, HostId)> {
+        swap(&mut indexes.volumes_by_status, old, new, |v| (status::volume(&v.state), v.id));
+        type Place = (TenantId, AttachmentId, HostId, &'static str);
+        let places = |volume: Option<&Self>| -> BTreeSet<Place> {
             volume
                 .into_iter()
                 .flat_map(|v| &v.state.attachments)
-                .map(|(host, a)| (a.about.tenant.clone(), a.id, *host))
+                .map(|(host, a)| (a.about.tenant.clone(), a.id, *host, status::attachment(a)))
                 .collect()
         };
         let (was, is) = (places(old), places(new));
         let Some(volume) = new.or(old).map(|v| v.id) else { return };
-        for (tenant, id, host) in was.difference(&is) {
+        for (tenant, id, host, word) in was.difference(&is) {
             indexes.attachments.remove(id);
+            indexes.attachments_of_host.remove(&(*host, *id));
+            indexes.attachments_by_status.remove(&(*word, *id));
             indexes.attachments_of_tenant.remove(&(tenant.clone(), *id));
             indexes.volumes_of_host.remove(&(*host, volume));
         }
-        for (tenant, id, host) in is.difference(&was) {
+        for (tenant, id, host, word) in is.difference(&was) {
             indexes.attachments.insert(*id, (volume, *host));
+            indexes.attachments_of_host.insert((*host, *id));
+            indexes.attachments_by_status.insert((*word, *id));
             indexes.attachments_of_tenant.insert((tenant.clone(), *id));
             indexes.volumes_of_host.insert((*host, volume));
         }
@@ -75,12 +91,15 @@ impl Indexed for Pool {
 impl Indexed for Host {
     fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
         swap(&mut indexes.hosts_of_tenant, old, new, |h| (h.tenant.clone(), h.id));
+        swap(&mut indexes.hosts_named, old, new, |h| (h.name.clone(), h.id));
     }
 }
 
 impl Indexed for Snapshot {
     fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
         swap(&mut indexes.snapshots_of_volume, old, new, |s| (s.volume, s.id));
+        swap(&mut indexes.snapshots_of_tenant, old, new, |s| (s.tenant.clone(), s.id));
+        swap(&mut indexes.snapshots_named, old, new, |s| (s.name.clone(), s.id));
     }
 }
 

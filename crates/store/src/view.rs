@@ -163,6 +163,10 @@ impl View {
         indexes::of(&self.indexes.snapshots_of_volume, volume)
     }
 
+    pub(crate) fn indexes(&self) -> &Indexes {
+        &self.indexes
+    }
+
     /// Whether all that `txn` rests on is so.
     pub(crate) fn check(&self, txn: &Txn) -> Result<(), StoreError> {
         let holds = txn.ops.iter().all(|((kind, key), op)| {

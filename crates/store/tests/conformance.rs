@@ -13,7 +13,7 @@ use osds_model::id::{AttachmentId, HostId, PoolId, ProfileId, TenantId, VolumeId
 use osds_model::{Capacity, Pool, Profile, Volume};
 use osds_store::{
     Changes, Claim, ClaimKind, DecideError, EmbeddedStore, Hint, Kind, MemoryStore, Revision,
-    Store, StoreError, Txn, Versioned, View, Watch, decide,
+    SnapshotsWhere, Store, StoreError, Txn, Versioned, View, Watch, decide,
 };
 
 type Shared = Arc<dyn Store>;
@@ -269,6 +269,10 @@ async fn indexes_follow_the_records(store: Shared) {
     assert_eq!(view.pools_of_dock(make::pool(1, 0).dock).count(), 1);
     assert_eq!(view.hosts_of_tenant(&"t1".into()).count(), 1);
     assert_eq!(view.snapshots_of_volume(id).count(), 1);
+    let of = SnapshotsWhere { volumes: Some(vec![id]), ..SnapshotsWhere::default() };
+    assert_eq!(view.snapshots_where(&of, None).count(), 1);
+    assert_eq!(view.snapshots_where(&of, Some(&"t1".into())).count(), 1);
+    assert_eq!(view.snapshots_where(&of, Some(&"t".into())).count(), 0);
 
     let old = get(&store, 1).unwrap();
     let mut new = Volume::clone(&old);

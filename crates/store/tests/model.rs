@@ -6,10 +6,15 @@
 mod make;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use osds_lifecycle::status;
 use osds_model::id::{AttachmentId, HostId, PoolId, ProfileId, TenantId, VolumeId};
-use osds_model::{Host, Pool, Volume};
-use osds_store::{EmbeddedStore, MemoryStore, Store, StoreError, Txn, Versioned, View};
+use osds_model::{Attachment, Capacity, Host, Phase, Pool, Presence, Volume};
+use osds_store::{
+    AttachmentsWhere, EmbeddedStore, HostsWhere, MemoryStore, Store, StoreError, Txn, Versioned,
+    View, VolumesWhere,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -69,16 +74,23 @@ fn volume(id: u128, seed: u64) -> Volume {
     volume.tenant = tenant(seed);
     volume.pool = PoolId::from_u128(u128::from(seed >> 1) % 2);
     volume.profile = ProfileId::from_u128(u128::from(seed >> 2) % 2);
+    volume.name = format!("v{}", (seed >> 8) % 2);
+    volume.state.made = (seed >> 9 & 1 == 1).then(|| Capacity::from_bytes(1 << 30));
+    if seed >> 10 & 3 == 3 {
+        volume.state.presence = Presence::Unwanted;
+    }
     for host in (0..3_u64).filter(|host| seed >> (3 + host) & 1 == 1) {
         let name = (id << 8) | (u128::from(host) << 4) | (u128::from(seed >> 6) % 2);
-        let attachment = make::attachment(name, ["t1", "t2"][(seed >> 7) as usize % 2]);
+        let mut attachment = make::attachment(name, ["t1", "t2"][(seed >> 7) as usize % 2]);
+        attachment.phase =
+            [Phase::Attaching, Phase::Attached, Phase::Detaching][(seed >> 12) as usize % 3];
         volume.state.attachments.insert(HostId::from_u128(u128::from(host)), attachment.into());
     }
     volume
 }
 
 fn host(id: u128, seed: u64) -> Host {
-    Host { tenant: tenant(seed), ..make::host(id, "h") }
+    Host { tenant: tenant(seed), ..make::host(id, ["h", "i"][(seed >> 1) as usize % 2]) }
 }
 
 #[derive(Clone, Default)]
@@ -155,6 +167,59 @@ impl Model {
             assert!(view.hosts_of_tenant(&tenant).eq(theirs));
             let theirs = attachments.iter().filter(|(_, a)| a.2.about.tenant == tenant);
             assert!(view.attachments_of_tenant(&tenant).eq(theirs.map(|(id, _)| *id)));
+        }
+        self.check_where(view, &volumes, &attachments);
+    }
+
+    /// What is found by several things at once is what one finds by looking at everything.
+    fn check_where(
+        &self,
+        view: &View,
+        volumes: &[&Volume],
+        attachments: &BTreeMap<AttachmentId, (VolumeId, HostId, &Arc<Attachment>)>,
+    ) {
+        let word = |v: &Volume| status::volume(&v.state);
+        let words: BTreeSet<_> = volumes.iter().map(|v| word(v)).chain(["error"]).collect();
+        let (host, pool) = (HostId::from_u128(1), PoolId::from_u128(1));
+        for wanted in words {
+            let statuses = Some(vec![wanted.to_owned()]);
+            let by_status = VolumesWhere { statuses: statuses.clone(), ..VolumesWhere::default() };
+            let found: Vec<_> = view.volumes_where(&by_status, None).collect();
+            let those = volumes.iter().filter(|v| word(v) == wanted).map(|v| v.id);
+            assert_eq!(found, those.collect::<Vec<_>>());
+            let name = volumes.first().map_or_else(String::new, |v| v.name.clone());
+            let all = VolumesWhere {
+                statuses,
+                pools: Some(vec![pool]),
+                names: Some(vec![name.clone(), "nobody".to_owned()]),
+                ..VolumesWhere::default()
+            };
+            let found: Vec<_> = view.volumes_where(&all, Some(&tenant(1))).collect();
+            let those = volumes.iter().filter(|v| {
+                word(v) == wanted && v.pool == pool && v.name == name && v.tenant == tenant(1)
+            });
+            assert_eq!(found, those.map(|v| v.id).collect::<Vec<_>>());
+        }
+        for wanted in ["creating", "available", "deleting", "error"] {
+            let has = AttachmentsWhere {
+                statuses: Some(vec![wanted.to_owned()]),
+                hosts: Some(vec![host]),
+                volumes: Some(volumes.iter().map(|v| v.id).collect()),
+                ..AttachmentsWhere::default()
+            };
+            let found: Vec<_> = view.attachments_where(&has, None).rev().collect();
+            let those = attachments.iter().rev().filter(|(_, (_, holder, held))| {
+                *holder == host && status::attachment(held) == wanted
+            });
+            assert_eq!(found, those.map(|(id, _)| *id).collect::<Vec<_>>());
+        }
+        for (_, one) in self.hosts.values() {
+            let names = Some(vec![one.name.clone()]);
+            let has = HostsWhere { names, ..HostsWhere::default() };
+            let found: Vec<_> = view.hosts_where(&has, Some(&one.tenant)).collect();
+            let same = |h: &&Host| h.name == one.name && h.tenant == one.tenant;
+            let those = self.hosts.values().map(|(_, h)| h).filter(same).map(|h| h.id);
+            assert_eq!(found, those.collect::<Vec<_>>());
         }
     }
 }

@@ -60,9 +60,10 @@ pub const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         folder: "store",
-        may: May::Only(&["model"]),
+        may: May::Only(&["model", "lifecycle"]),
         tests: Tests::Scene,
-        why: "a store keeps records; what they mean is decided elsewhere",
+        why: "a store keeps records; what they mean is decided elsewhere, and of lifecycle it asks \
+              only the status words that it finds records by (ADR 0004)",
     },
     CrateRule {
         folder: "keyring",

@@ -21,6 +21,9 @@ use osds_testkit::daemon::Daemon;
 use process::Usage;
 
 const TENANT: &str = "/v1beta/e93b4c0934da416eb9c8d120c5d04d96";
+/// A tenant of few volumes among many.
+const OTHER: &str = "/v1beta/few";
+const OTHERS: usize = 100;
 const CLIENTS: usize = 32;
 
 /// How much is done.
@@ -30,6 +33,8 @@ struct Scale {
     volumes: usize,
     /// Volumes created, attached, detached and deleted.
     cycle: usize,
+    /// Volumes on record while lists are measured again.
+    many: usize,
     /// How long reads are measured.
     time: Duration,
 }
@@ -41,9 +46,9 @@ fn main() {
     }
     let quick = arguments.iter().any(|a| a == "--quick");
     let scale = if quick {
-        Scale { volumes: 1000, cycle: 500, time: Duration::from_millis(500) }
+        Scale { volumes: 1000, cycle: 500, many: 10_000, time: Duration::from_millis(500) }
     } else {
-        Scale { volumes: 10_000, cycle: 4000, time: Duration::from_secs(3) }
+        Scale { volumes: 10_000, cycle: 4000, many: 100_000, time: Duration::from_secs(3) }
     };
     let home = tempfile::tempdir().expect("a temporary directory");
     measure(scale, home.path());
@@ -86,21 +91,18 @@ fn measure(scale: Scale, home: &Path) {
         let id = &ids[usize::try_from(n.wrapping_mul(2_654_435_761)).unwrap_or(0) % ids.len()];
         format!("{TENANT}/block/volumes/{id}")
     });
-    let list = format!("{TENANT}/block/volumes?limit=50&offset=0&sortDir=desc&sortKey=id");
-    read("list, page of 50", &|_| list.clone());
-    let deep = format!("{TENANT}/block/volumes?limit=50&offset={}", scale.volumes / 2);
-    read("list, page of 50 from the middle", &|_| deep.clone());
-    let filtered = format!("{TENANT}/block/volumes?limit=50&Status=available&Name=v{}", 7);
-    read("list filtered by name and status", &|_| filtered.clone());
+    let other = create_for(&api, OTHER, OTHERS).1;
+    let few = lists(&volume_lists(scale.volumes), &api, scale.time, &[&bare_route]);
     println!("RSS with {} volumes: {:.1} MiB", scale.volumes, usage().rss_mib());
 
     let cycle: Vec<String> = ids.iter().take(scale.cycle).cloned().collect();
     let before = usage();
     let (attached, attachments) = attach(&api, &cycle, &hosts);
-    let row = attached.with_cpu(before.until(&usage()));
-    println!("{}", row.row("attach to available", Some(&sync)));
-    let attached = cycle.len();
-    println!("RSS with {attached} of them attached: {:.1} MiB", usage().rss_mib());
+    let attached = attached.with_cpu(before.until(&usage()));
+    println!("{}", attached.row("attach to available", Some(&sync)));
+    println!("RSS with {} of them attached: {:.1} MiB", cycle.len(), usage().rss_mib());
+    let of_attachments = |volumes: &[String]| attachment_lists(&volumes[0], &hosts[0]);
+    let few_attached = lists(&of_attachments(&cycle), &api, scale.time, &[&bare_route]);
     let path = |id: &String| format!("{TENANT}/block/attachments/{id}");
     let before = usage();
     let detached = remove(&api, &attachments, path).with_cpu(before.until(&usage()));
@@ -115,14 +117,75 @@ fn measure(scale: Scale, home: &Path) {
     println!(
         "ready after {:.0} ms, with {} volumes, after kill -9",
         daemon.ready_after.as_secs_f64() * 1e3,
-        scale.volumes - cycle.len()
+        scale.volumes + other.len() - cycle.len()
     );
+    let left = scale.volumes + other.len() - cycle.len();
+    let more = create(&api, scale.many - left).1;
+    println!("\nwith {} volumes; the baseline is the same with {}:", scale.many, scale.volumes);
+    println!("{}", Figures::header());
+    lists(&volume_lists(scale.many), &api, scale.time, &few.iter().collect::<Vec<_>>());
+    println!("RSS with {} volumes: {:.1} MiB", scale.many, Usage::of(daemon.id()).rss_mib());
+    let held = &more[..(scale.cycle * 10).min(more.len())];
+    let figures = attach(&api, held, &hosts).0;
+    println!("{}", figures.row("attach to available", Some(&attached)));
+    println!("with {} attachments; the baseline is the same with {}:", held.len(), cycle.len());
+    lists(&of_attachments(held), &api, scale.time, &few_attached.iter().collect::<Vec<_>>());
+    println!("RSS then: {:.1} MiB", Usage::of(daemon.id()).rss_mib());
+}
+
+/// Pages of 50 of volumes.
+fn volume_lists(volumes: usize) -> Vec<(&'static str, String)> {
+    let of = |tenant: &str, query: &str| format!("{tenant}/block/volumes?limit=50&{query}");
+    vec![
+        ("volumes, page of 50", of(TENANT, "offset=0&sortDir=desc&sortKey=id")),
+        ("  from the middle", of(TENANT, &format!("offset={}", volumes / 2))),
+        ("  by name", of(TENANT, "Name=v777")),
+        ("  by name and status", of(TENANT, "Status=available&Name=v777")),
+        ("  by tenant, one of few", of(TENANT, "tenantId=few")),
+        ("  by tenant and status", of(TENANT, "tenantId=few&status=available")),
+        ("  by a status of all", of(TENANT, "status=available")),
+        ("  by a status of none", of(TENANT, "status=error")),
+        ("  by a field without an index", of(TENANT, "availabilityZone=none")),
+        ("  by name, sorted", of(TENANT, "sortKey=name&sortDir=asc")),
+        ("  as a tenant of few", of(OTHER, "offset=20")),
+        ("  as a tenant of few, by status", of(OTHER, "status=available")),
+    ]
+}
+
+/// Pages of 50 of attachments, and of hosts.
+fn attachment_lists(volume: &str, host: &str) -> Vec<(&'static str, String)> {
+    let of = |query: &str| format!("{TENANT}/block/attachments?limit=50&{query}");
+    vec![
+        ("attachments, page of 50", of("offset=0&sortDir=desc&sortKey=id")),
+        ("  by volume", of(&format!("volumeId={volume}"))),
+        ("  by host, one of 32", of(&format!("hostId={host}"))),
+        ("  by host and status", of(&format!("hostId={host}&status=available"))),
+        ("  by host and a status of none", of(&format!("hostId={host}&status=error"))),
+        ("  by a status of none", of("status=error")),
+        ("  as a tenant of none", format!("{OTHER}/block/attachments?limit=50")),
+        ("hosts by name", format!("{TENANT}/host/hosts?hostName=host7")),
+    ]
+}
+
+/// Each list beside its baseline.
+fn lists(
+    asked: &[(&str, String)],
+    api: &str,
+    time: Duration,
+    baselines: &[&Figures],
+) -> Vec<Figures> {
+    let all = asked.iter().zip(baselines.iter().cycle()).map(|((name, path), baseline)| {
+        let figures = run(CLIENTS, time, |client, _| client_get(client, api, path));
+        println!("{}", figures.row(name, Some(baseline)));
+        figures
+    });
+    all.collect()
 }
 
 /// A pool that promises much more than this disk has: the volumes stay empty.
 fn write_config(home: &Path) -> String {
     let yaml = "baseDir: pools\npool:\n  bench:\n    storageType: block\n    multiAttach: true\n    \
-                maxOverSubscriptionRatio: 1000\n";
+                maxOverSubscriptionRatio: 100000\n";
     let toml = "data_dir = \".\"\n[log]\nlevel = \"warn\"\n[[backend]]\nname = \"bench\"\n\
                 driver = \"file\"\nconfig = \"bench.yaml\"\n[backend.iscsi]\n\
                 listen = [\"127.0.0.1:0\"]\n";
@@ -148,7 +211,11 @@ fn add_host(api: &str, number: usize) -> String {
 }
 
 fn create(api: &str, count: usize) -> (Figures, Vec<String>) {
-    let path = format!("{TENANT}/block/volumes");
+    create_for(api, TENANT, count)
+}
+
+fn create_for(api: &str, tenant: &str, count: usize) -> (Figures, Vec<String>) {
+    let path = format!("{tenant}/block/volumes");
     load::each(CLIENTS, count, |client, number| {
         let body = format!(r#"{{"name":"v{number}","size":1}}"#);
         wished(client, api, &path, &body)

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use osds_controller::{
-    Attached, AttachmentUpdate, AttachmentsOf, Caller, HostRef, NewAttachment, NewHost,
+    Attached, AttachmentUpdate, AttachmentsWhere, Caller, HostRef, NewAttachment, NewHost,
     attachment_status,
 };
 use osds_model::host::Protocol;
@@ -24,7 +24,7 @@ use osds_rest_api::{AttachmentStatsView, AttachmentView, ErrorBody, json, reques
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::list_query;
+use super::{ids, list_query, texts, words};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -102,12 +102,14 @@ async fn create(
 )]
 async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<AttachmentView<'_>>(&uri)?;
-    let of = match (query.wanted("VolumeId"), query.wanted("HostId")) {
-        (Some(volumes), _) => AttachmentsOf::Volumes(volumes),
-        (None, Some(hosts)) => AttachmentsOf::Hosts(hosts),
-        (None, None) => AttachmentsOf::Anybody,
+    let has = AttachmentsWhere {
+        ids: ids(&query, "Id"),
+        volumes: ids(&query, "VolumeId"),
+        hosts: ids(&query, "HostId"),
+        tenants: texts(&query, "TenantId"),
+        statuses: words(&query, "Status"),
     };
-    let page = app.controller.attachments(&scope.caller, of, |attachments| {
+    let page = app.controller.attachments(&scope.caller, &has, |attachments| {
         json::write(&query.page(attachments, |(volume, host, attachment)| {
             AttachmentView::of(volume.id, host, attachment, attachment_status(attachment))
         }))

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{Caller, HostUpdate, NewHost};
+use osds_controller::{Caller, HostUpdate, HostsWhere, NewHost};
 use osds_rest_api::request::{Given, NewFence};
 use osds_rest_api::{ErrorBody, HostView, json, request};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::list_query;
+use super::{ids, list_query, texts, words};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -75,8 +75,14 @@ async fn create(
 )]
 async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<HostView<'_>>(&uri)?;
-    let page =
-        app.controller.hosts(&scope.caller, |hosts| json::write(&query.page(hosts, HostView::of)));
+    let has = HostsWhere {
+        ids: ids(&query, "Id"),
+        names: words(&query, "HostName"),
+        tenants: texts(&query, "TenantId"),
+    };
+    let page = app
+        .controller
+        .hosts(&scope.caller, &has, |hosts| json::write(&query.page(hosts, HostView::of)));
     Ok(answer::ok_bytes(page))
 }
 

@@ -12,6 +12,7 @@ mod profiles;
 mod versions;
 mod volumes;
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,6 +23,7 @@ use axum::http::uri::PathAndQuery;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
+use osds_controller::OneOf;
 use osds_rest_api::{ListQuery, Listed};
 use tower_service::Service;
 use utoipa::openapi::OpenApi;
@@ -93,6 +95,22 @@ fn shorter(uri: &Uri) -> Option<Uri> {
 /// What a list request asks for.
 fn list_query<V: Listed>(uri: &Uri) -> Result<ListQuery, Failure> {
     Ok(ListQuery::parse::<V>(uri.query().unwrap_or_default())?)
+}
+
+// What an index can be asked of a filter. The page is filtered all the same: an index knows a field
+// only by its value, and a text that is no id is not the id of anything.
+
+fn ids<I: FromStr>(query: &ListQuery, field: &str) -> OneOf<I> {
+    let wanted = query.wanted(field)?;
+    Some(wanted.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+fn texts<T: for<'t> From<&'t str>>(query: &ListQuery, field: &str) -> OneOf<T> {
+    Some(query.wanted(field)?.iter().map(|text| text.as_str().into()).collect())
+}
+
+fn words(query: &ListQuery, field: &str) -> OneOf<String> {
+    texts(query, field)
 }
 
 #[cfg(test)]

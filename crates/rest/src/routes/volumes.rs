@@ -10,14 +10,14 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{Caller, NewVolume, VolumeUpdate, volume_status};
+use osds_controller::{Caller, NewVolume, VolumeUpdate, VolumesWhere, volume_status};
 use osds_model::{Volume, VolumeId};
 use osds_rest_api::request::Resize;
 use osds_rest_api::{ErrorBody, VolumeView, json, request};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::list_query;
+use super::{ids, list_query, texts, words};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -88,8 +88,17 @@ async fn create(
 )]
 async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
     let query = list_query::<VolumeView<'_>>(&uri)?;
-    let page =
-        app.controller.volumes(&scope.caller, |volumes| json::write(&query.page(volumes, view)));
+    let has = VolumesWhere {
+        ids: ids(&query, "Id"),
+        names: words(&query, "Name"),
+        tenants: texts(&query, "TenantId"),
+        profiles: ids(&query, "ProfileId"),
+        pools: ids(&query, "PoolId"),
+        statuses: words(&query, "Status"),
+    };
+    let page = app
+        .controller
+        .volumes(&scope.caller, &has, |volumes| json::write(&query.page(volumes, view)));
     Ok(answer::ok_bytes(page))
 }
 

@@ -4,7 +4,7 @@
 use osds_keyring::chap::Chap;
 
 use crate::client::Answer;
-use crate::scene::{Scene, Setup, T, attach_body};
+use crate::scene::{Scene, Setup, T, attach_body, plain_pool, shared_pool};
 
 const JSON: &str = "application/json; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -534,6 +534,67 @@ fn lists_are_filtered_sorted_and_cut() {
 }
 
 #[test]
+fn lists_of_volumes_are_narrowed_and_in_order() {
+    let scene = Scene::with_pools(vec![shared_pool(50), plain_pool(100)]);
+    let pools = ["shared", "plain"].map(|name| {
+        let found = scene.get(&format!("{T}/pools?name={name}")).json();
+        found[0]["id"].as_str().unwrap().to_owned()
+    });
+    let profiles = ["p", "q"].map(|name| {
+        let body = format!(r#"{{"name":"{name}"}}"#);
+        scene.post(&format!("{T}/profiles"), &body).expect(200).id()
+    });
+    let tenants = ["e93b4c0934da416eb9c8d120c5d04d96", "t", "t2"];
+    let mut made = Vec::new();
+    for n in 0..18 {
+        let (pool, profile, tenant, name) = (n % 2, n / 2 % 2, n % 3, n % 4);
+        let body = format!(
+            r#"{{"name":"v{name}","size":1,"poolId":"{}","profileId":"{}"}}"#,
+            pools[pool], profiles[profile]
+        );
+        let path = format!("/v1beta/{}/block/volumes", tenants[tenant]);
+        let id = scene.post_wait(&path, &body).expect(202).id();
+        made.push((pool, profile, tenant, name, id));
+    }
+    let ids = |tenant: &str, query: &str| -> Vec<String> {
+        let list = scene.get(&format!("/v1beta/{tenant}/block/volumes?{query}")).expect(200).json();
+        list.as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().into()).collect()
+    };
+    type Wanted<'a> = dyn Fn(&(usize, usize, usize, usize, String)) -> bool + 'a;
+    let wanted = |want: &Wanted<'_>| -> Vec<String> {
+        made.iter().filter(|one| want(one)).map(|one| one.4.clone()).collect()
+    };
+    let ([first, second], [p, q], admin) = (&pools, &profiles, tenants[0]);
+    let cases: [(String, &Wanted<'_>); 13] = [
+        (format!("poolId={first}"), &|one| one.0 == 0),
+        (format!("PoolId={second}&PoolId={first}"), &|_| true),
+        (format!("profileId={q}"), &|one| one.1 == 1),
+        (format!("profileId={q}&profileId={p}&poolId={first}"), &|one| one.0 == 0),
+        ("tenantId=t".to_owned(), &|one| one.2 == 1),
+        ("tenantId=t&tenantId=t2".to_owned(), &|one| one.2 > 0),
+        ("name=v1".to_owned(), &|one| one.3 == 1),
+        ("name=v1&name=v3&name=v1".to_owned(), &|one| one.3 % 2 == 1),
+        (format!("id={}&id=nope", made[7].4), &|one| one.4 == made[7].4),
+        ("status=available".to_owned(), &|_| true),
+        ("status=error&status=creating".to_owned(), &|_| false),
+        (format!("status=available&tenantId=t&poolId={first}"), &|one| one.0 == 0 && one.2 == 1),
+        (format!("STATUS=available&name=v1&profileId={p}"), &|one| one.1 == 0 && one.3 == 1),
+    ];
+    for (query, want) in cases {
+        let all = wanted(want);
+        assert_eq!(ids(admin, &query), all, "{query}");
+        let mut turned = all.clone();
+        turned.reverse();
+        assert_eq!(ids(admin, &format!("{query}&sortKey=id&sortDir=desc")), turned, "{query}");
+        let page: Vec<_> = all.iter().skip(1).take(2).cloned().collect();
+        assert_eq!(ids(admin, &format!("{query}&limit=2&offset=1")), page, "{query}");
+        // A tenant is shown its own, whatever it asks for.
+        assert_eq!(ids("t2", &query), wanted(&|one| one.2 == 2 && want(one)), "{query}");
+    }
+    assert!(ids(admin, "poolId=nope").is_empty() && ids(admin, "name=").is_empty());
+}
+
+#[test]
 fn lists_of_attachments_are_narrowed_and_in_order() {
     let scene = Scene::new();
     let hosts = ["a", "b", "c"].map(|name| scene.host(name));
@@ -564,7 +625,14 @@ fn lists_of_attachments_are_narrowed_and_in_order() {
     turned.reverse();
     assert_eq!(ids(&format!("volumeId={two}&sortKey=id&sortDir=desc")), turned);
     assert_eq!(ids(&format!("volumeId={two}&limit=1&offset=1")), [turned[1].clone()]);
+    assert_eq!(ids("status=available"), wanted(&|_, _| true));
+    assert_eq!(ids(&format!("status=available&hostId={c}")), wanted(&|host, _| host == 2));
+    assert!(ids("status=creating&status=error").is_empty());
+    let tenant = T.trim_start_matches("/v1beta/");
+    assert_eq!(ids(&format!("tenantId={tenant}&volumeId={two}")), wanted(&|_, v| v == 1));
     assert!(ids("volumeId=nope&hostId=nope").is_empty());
+    let named = scene.get(&format!("{T}/host/hosts?hostName=b&hostName=x")).expect(200).json();
+    assert_eq!((named.as_array().unwrap().len(), &named[0]["hostName"]), (1, &"b".into()));
     let others = format!("/v1beta/other/block/attachments?volumeId={two}");
     assert_eq!(scene.get(&others).expect(200).body, "[]");
 }

@@ -7,6 +7,7 @@ mod client;
 mod contract;
 mod faults;
 mod hostile;
+mod isolation;
 mod limits;
 mod metrics;
 mod once;
