@@ -17,6 +17,7 @@ use clap::Args;
 use self::count::Count;
 use self::steps::{Kind, STEPS, Step};
 use crate::fuzz;
+use crate::lab;
 use crate::packages::{self, Outcome};
 use crate::workspace::{self, Workspace};
 
@@ -105,6 +106,15 @@ impl Run {
                 }
                 Ok(())
             }
+            Kind::Lab => match lab::whole()? {
+                lab::Outcome::Held => Ok(()),
+                lab::Outcome::Failed => bail!("a check of the lab did not hold"),
+                lab::Outcome::Skipped(why) => {
+                    println!("{why}");
+                    self.warnings.push(format!("nothing was shown on real kernels: {why}"));
+                    Ok(())
+                }
+            },
             Kind::Packages => {
                 match packages::ensure() {
                     Outcome::Present => self.require_packages = true,
@@ -127,9 +137,12 @@ impl Run {
             Kind::Tests(_) if self.require_packages => {
                 format!("{}=1 {}", packages::REQUIRE, step.repeat())
             }
-            Kind::Tests(_) | Kind::Own(_) | Kind::Cargo(_, _) | Kind::Packages | Kind::Fuzz => {
-                step.repeat()
-            }
+            Kind::Tests(_)
+            | Kind::Own(_)
+            | Kind::Cargo(_, _)
+            | Kind::Packages
+            | Kind::Fuzz
+            | Kind::Lab => step.repeat(),
         }
     }
 

@@ -9,6 +9,7 @@ mod conformance;
 mod deny;
 mod finding;
 mod fuzz;
+mod lab;
 mod layers;
 mod packages;
 mod picture;
@@ -66,6 +67,11 @@ enum Command {
     },
     /// Run libiscsi's suite against our target and tgt, and write the page that compares them.
     Conformance,
+    /// Play on real kernels: a storage host and two clients under QEMU.
+    Lab {
+        #[command(subcommand)]
+        what: lab::Lab,
+    },
     /// Run the demo and draw what it printed, for the README.
     Picture,
 }
@@ -104,6 +110,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Fuzz(options) => return fuzz::run(options),
         Command::Soak { which, rounds } => return soak::run(*which, *rounds),
         Command::Conformance => conformance::run()?,
+        Command::Lab { what } => return lab::run(what),
         Command::Picture => picture::run()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ mod python;
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
@@ -18,13 +18,27 @@ use anyhow::{Result, bail};
 pub const REQUIRE: &str = "OSDS_REQUIRE_PACKAGES";
 
 /// The packages: iscsi-ls and its kin; qemu-img and qemu-io; qemu's iscsi:// driver; what makes
-/// Keystone's environment; etcd.
-const PACKAGES: [&str; 5] =
-    ["libiscsi-bin", "qemu-utils", "qemu-block-extra", "python3-venv", "etcd-server"];
+/// Keystone's environment; etcd; what makes and runs the guests of the lab.
+const PACKAGES: [&str; 10] = [
+    "libiscsi-bin",
+    "qemu-utils",
+    "qemu-block-extra",
+    "python3-venv",
+    "etcd-server",
+    "qemu-system-x86",
+    "erofs-utils",
+    "kmod",
+    "xz-utils",
+    "cpio",
+];
 
 /// Programs that prove the packages are there, whoever packed them.
 const PROGRAMS: [&str; 6] =
     ["iscsi-ls", "iscsi-inq", "iscsi-test-cu", "qemu-img", "qemu-io", "etcd"];
+
+/// The same for the lab (`cargo xtask lab`).
+pub const LAB_PROGRAMS: [&str; 6] =
+    ["qemu-system-x86_64", "mkfs.erofs", "depmod", "modprobe", "xz", "cpio"];
 
 /// How it went.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +86,7 @@ fn ensure_debian() -> Outcome {
             missing().join(" ")
         ));
     };
-    if on_path("apt-get").is_none() {
+    if !on_path("apt-get") {
         return Outcome::Missing(format!("missing: {}; no apt-get here", missing().join(" ")));
     }
     // A network that does not answer must not hold up the tests that do not need it.
@@ -92,8 +106,9 @@ fn ensure_debian() -> Outcome {
 
 /// Programs and modules that are not there.
 fn missing() -> Vec<String> {
+    let missing = [&PROGRAMS[..], &LAB_PROGRAMS].concat();
     let mut missing: Vec<String> =
-        PROGRAMS.iter().filter(|name| on_path(name).is_none()).map(|name| (*name).into()).collect();
+        missing.iter().filter(|name| !on_path(name)).map(|name| (*name).into()).collect();
     if !python::can_be_made() {
         missing.push("python's venv with pip".into());
     }
@@ -113,10 +128,11 @@ fn qemu_speaks_iscsi() -> bool {
     })
 }
 
-fn on_path(program: &str) -> Option<()> {
-    let path = env::var_os("PATH")?;
-    let is_there = |folder: std::path::PathBuf| folder.join(program).is_file();
-    env::split_paths(&path).any(is_there).then_some(())
+/// Also where root's programs are, which are not on the path of everybody.
+pub fn on_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path).chain(more).any(|folder| folder.join(program).is_file())
 }
 
 /// What to put before a command so that root runs it; nothing if we are root already.
@@ -149,8 +165,8 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_for_on_the_path() {
-        assert!(on_path("sh").is_some());
-        assert!(on_path("no-such-program-anywhere").is_none());
+        assert!(on_path("sh"));
+        assert!(!on_path("no-such-program-anywhere"));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Kind {
     Packages,
     /// Lets every fuzz target run for a moment.
     Fuzz,
+    /// Plays every scene on real kernels.
+    Lab,
 }
 
 impl Step {
@@ -64,7 +66,7 @@ impl Step {
     pub fn arguments(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Cargo(arguments, _) | Kind::Tests(arguments) => arguments,
-            Kind::Own(_) | Kind::Packages | Kind::Fuzz => &[],
+            Kind::Own(_) | Kind::Packages | Kind::Fuzz | Kind::Lab => &[],
         }
     }
 
@@ -72,7 +74,7 @@ impl Step {
     pub fn environment(&self) -> &'static [(&'static str, &'static str)] {
         match self.kind {
             Kind::Cargo(_, environment) => environment,
-            Kind::Own(_) | Kind::Tests(_) | Kind::Packages | Kind::Fuzz => &[],
+            Kind::Own(_) | Kind::Tests(_) | Kind::Packages | Kind::Fuzz | Kind::Lab => &[],
         }
     }
 
@@ -80,6 +82,7 @@ impl Step {
     pub fn repeat(&self) -> String {
         match self.kind {
             Kind::Own(_) | Kind::Packages | Kind::Fuzz => format!("cargo xtask {}", self.name),
+            Kind::Lab => "cargo xtask lab test".into(),
             Kind::Cargo(..) | Kind::Tests(_) => {
                 let environment = self.environment().iter();
                 let mut words: Vec<String> =
@@ -148,6 +151,12 @@ pub const STEPS: &[Step] = &[
         "no new input breaks the iSCSI target, as far as a moment tells",
         When::Full,
         Kind::Fuzz,
+    ),
+    Step::new(
+        "lab",
+        "real kernels as initiators: modes, reservations, OCFS2, a frozen host put out",
+        When::Full,
+        Kind::Lab,
     ),
     Step::new(
         "unit-tests",

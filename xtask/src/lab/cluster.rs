@@ -1,0 +1,124 @@
+//! The three guests together: a storage host and two clients.
+//!
+//! Programs of this workspace are built as `cargo build` does and shown to the guests as /host; they
+//! run there because the guests are the same Debian as the machine that CI gives us.
+
+use std::fs;
+use std::io::{BufRead as _, Write as _};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Places;
+use super::guest::{Guest, Identity, pid_of};
+use super::image::Image;
+use crate::workspace;
+
+/// Everybody in the lab.
+pub const GUESTS: [Identity; 3] = [
+    Identity {
+        name: "store",
+        address: "10.9.0.1",
+        card: 1,
+        modules: "dm-mod,ext4",
+        memory: 768,
+        disk: Some(4),
+    },
+    Identity {
+        name: "a",
+        address: "10.9.0.2",
+        card: 2,
+        modules: "iscsi_tcp,sd_mod,sg,nvme-tcp",
+        memory: 320,
+        disk: None,
+    },
+    Identity {
+        name: "b",
+        address: "10.9.0.3",
+        card: 3,
+        modules: "iscsi_tcp,sd_mod,sg,nvme-tcp",
+        memory: 320,
+        disk: None,
+    },
+];
+
+/// Builds what the guests run of ours.
+pub fn binaries(places: &Places) -> Result<()> {
+    let mut build = Command::new(workspace::cargo());
+    build.current_dir(&places.root).args([
+        "build",
+        "--quiet",
+        "--package",
+        "osds",
+        "--package",
+        "osds-ctl",
+    ]);
+    ensure!(build.status()?.success(), "the programs do not build");
+    let built = places.share.parent().and_then(|lab| lab.parent()).context("target")?.join("debug");
+    for program in ["osds", "osdsctl"] {
+        // Under another name first: a running guest may be reading the old one.
+        let new = places.share.join(format!("{program}.new"));
+        fs::copy(built.join(program), &new)
+            .with_context(|| format!("no {program} in {}", built.display()))?;
+        fs::rename(new, places.share.join(program))?;
+    }
+    Ok(())
+}
+
+/// Starts everybody, and waits until all have booted.
+pub fn start(places: &Places, image: &Image) -> Result<Vec<Guest>> {
+    if let Some(guest) = GUESTS.iter().find(|guest| pid_of(&places.run.join(guest.name)).is_some())
+    {
+        bail!("guest {} runs already; stop the lab with: cargo xtask lab down", guest.name);
+    }
+    let began = Instant::now();
+    // Ports of a multicast group, which all labs on this machine would share.
+    let network = 20_000 + u16::try_from(std::process::id() % 20_000).unwrap_or_default();
+    let started = GUESTS.iter().map(|who| Guest::start(who, places, image, network));
+    let mut guests = started.collect::<Result<Vec<_>>>()?;
+    for guest in &mut guests {
+        guest.ready()?;
+    }
+    println!("lab: three guests up in {:.1} s", began.elapsed().as_secs_f32());
+    Ok(guests)
+}
+
+/// Runs one script in a guest, or each line that is typed.
+pub fn shell(places: &Places, name: &str, script: &str) -> Result<ExitCode> {
+    let known = GUESTS.iter().find(|guest| guest.name == name);
+    let known = known.with_context(|| format!("there is no guest {name}: store, a or b"))?;
+    let guest = Guest::running(known.name, places)?;
+    let hours = Duration::from_secs(24 * 3600);
+    let say = |script: &str| -> Result<u8> {
+        let output = guest.run_for(script, hours)?;
+        print!("{}", output.text);
+        Ok(u8::try_from(output.code).unwrap_or(1))
+    };
+    if !script.is_empty() {
+        return Ok(ExitCode::from(say(script)?));
+    }
+    loop {
+        print!("{name}# ");
+        std::io::stdout().flush()?;
+        let mut line = String::new();
+        if std::io::stdin().lock().read_line(&mut line)? == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        say(&line)?;
+    }
+}
+
+/// Ends guests that were left running.
+pub fn down(places: &Places) -> Result<()> {
+    for who in &GUESTS {
+        let home = places.run.join(who.name);
+        if let Some(pid) = pid_of(&home) {
+            let ended = Command::new("kill").arg(pid.to_string()).status()?;
+            ensure!(ended.success(), "could not end guest {} (pid {pid})", who.name);
+            println!("lab: guest {} ended", who.name);
+        }
+        fs::remove_file(home.join("pid")).ok();
+    }
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The scenes that are played in the lab, and what they share: hosts, attachments, logins.
+//!
+//! Everything a user would do is done as a user would: through `osdsctl`, on the storage host. What a
+//! host does is done by its own kernel and its own tools.
+
+mod disk;
+mod fence;
+mod shared;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::channel::Output;
+use super::checks::Checks;
+use super::guest::Guest;
+use super::{Outcome, Places, cluster, image};
+
+const STORE_SCRIPT: &str = include_str!("../../../lab/scripts/store.sh");
+const DAEMON_SCRIPT: &str = include_str!("../../../lab/scripts/daemon.sh");
+const LOGIN_SCRIPT: &str = include_str!("../../../lab/scripts/login.sh");
+
+/// A scene, and its name.
+type Scene = (&'static str, fn(&Stage<'_>, &mut Checks) -> Result<()>);
+
+/// Everything there is to play, in this order: later scenes may find what earlier ones made.
+const SCENES: [Scene; 3] = [
+    ("disk: one writes, one reads, the target says so", disk::play),
+    ("shared: reservations, compare and write, OCFS2", shared::play),
+    ("fence: a frozen host is put out", fence::play),
+];
+
+/// Plays them.
+pub fn run(places: &Places, filter: Option<&str>, keep: bool) -> Result<Outcome> {
+    let image = image::ensure(places)?;
+    cluster::binaries(places)?;
+    let mut guests = cluster::start(places, &image)?;
+    let mut checks = Checks::new();
+    let result = play(&guests, filter, &mut checks);
+    checks.end("the lab", result);
+    let good = checks.sum_up();
+    if !good {
+        for guest in &guests {
+            tell(places, guest);
+        }
+    }
+    if keep {
+        guests.iter_mut().for_each(Guest::leave);
+        println!("lab: guests run on; cargo xtask lab shell store|a|b, cargo xtask lab down");
+    }
+    Ok(if good { Outcome::Held } else { Outcome::Failed })
+}
+
+/// Keeps what a guest knows, for whoever has to find out.
+fn tell(places: &Places, guest: &Guest) {
+    let script = "dmesg | tail -60; tail -60 /tmp/osds.log /tmp/iscsid.log 2>/dev/null";
+    let known = guest.run_for(script, Duration::from_secs(30));
+    let known = known.map_or_else(|error| format!("{error:#}"), |output| output.text);
+    let file = places.run.join(guest.name).join("last-words.log");
+    match std::fs::write(&file, known) {
+        Ok(()) => println!("lab: {} has what guest {} knew", file.display(), guest.name),
+        Err(error) => println!("lab: could not write {}: {error}", file.display()),
+    }
+}
+
+fn play(guests: &[Guest], filter: Option<&str>, checks: &mut Checks) -> Result<()> {
+    let [store, a, b] = guests else { anyhow::bail!("the lab has three guests") };
+    store.must(STORE_SCRIPT)?;
+    store.must(DAEMON_SCRIPT).context("osds does not start on the storage host")?;
+    checks.say("osds serves on the storage host");
+    let stage = Stage::set(store, a, b)?;
+    for (name, scene) in SCENES {
+        if filter.is_none_or(|word| name.contains(word)) {
+            checks.say(name);
+            let result = scene(&stage, checks);
+            checks.end(name, result);
+            stage.clear(checks);
+        }
+    }
+    Ok(())
+}
+
+/// A client with its record in OpenSDS.
+pub struct Client<'a> {
+    guest: &'a Guest,
+    id: String,
+    iqn: String,
+}
+
+impl Client<'_> {
+    fn must(&self, script: &str) -> Result<String> {
+        self.guest.must(script)
+    }
+
+    fn run(&self, script: &str) -> Result<Output> {
+        self.guest.run(script)
+    }
+}
+
+/// The storage host and its clients, with hosts and a profile in OpenSDS.
+pub struct Stage<'a> {
+    store: &'a Guest,
+    a: Client<'a>,
+    b: Client<'a>,
+    profile: String,
+}
+
+/// What an attachment tells a host.
+struct Way {
+    attachment: String,
+    target: String,
+    portal: String,
+    user: String,
+    password: String,
+}
+
+impl<'a> Stage<'a> {
+    fn set(store: &'a Guest, a: &'a Guest, b: &'a Guest) -> Result<Self> {
+        let multi =
+            r#"{"name":"multi","customProperties":{"capabilities:multiAttach":"<is> true"}}"#;
+        let profile = id(&ctl(store, &format!("profile create '{multi}'"))?)?;
+        let client = |guest: &'a Guest, address: &str| -> Result<Client<'a>> {
+            let iqn = format!("iqn.2026-11.lab:{}", guest.name);
+            let host = ctl(store, &format!("host create {} --ip {address}", guest.name))?;
+            let host = id(&host)?;
+            ctl(store, &format!("host initiator add {host} {iqn} iscsi"))?;
+            Ok(Client { guest, id: host, iqn })
+        };
+        let (a, b) = (client(a, "10.9.0.2")?, client(b, "10.9.0.3")?);
+        Ok(Self { store, a, b, profile })
+    }
+
+    /// `osdsctl`, on the storage host.
+    fn ctl(&self, words: &str) -> Result<Value> {
+        ctl(self.store, words)
+    }
+
+    /// A new volume of 1 GiB for several hosts; its id.
+    fn volume(&self, name: &str) -> Result<String> {
+        let profile = &self.profile;
+        id(&self.ctl(&format!("volume create 1 --name {name} --profile {profile} --wait"))?)
+    }
+
+    fn attach(&self, volume: &str, client: &Client<'_>, mode: &str) -> Result<Way> {
+        let host = &client.id;
+        let words = format!("volume attachment create {volume} {host} --attach-mode {mode} --wait");
+        let attachment = id(&self.ctl(&words)?)?;
+        let shown = self.ctl(&format!("--show-secrets volume attachment show {attachment}"))?;
+        let data = &shown["connectionInfo"]["data"];
+        let word =
+            |value: &Value| value.as_str().map(str::to_owned).context("an attachment says how");
+        Ok(Way {
+            target: word(&data["targetIQN"][0])?,
+            portal: word(&data["targetPortal"][0])?,
+            user: word(&data["authUserName"])?,
+            password: word(&data["authPassword"])?,
+            attachment,
+        })
+    }
+
+    fn detach(&self, way: &Way) -> Result<()> {
+        self.ctl(&format!("volume attachment delete {} --wait", way.attachment)).map(|_| ())
+    }
+
+    /// Logs a client in, and waits for the disk: `/dev/sdX`.
+    fn login(&self, client: &Client<'_>, way: &Way) -> Result<String> {
+        let disk = client.must(&login_script(client, way))?;
+        Ok(format!("/dev/{}", disk.lines().last().unwrap_or_default()))
+    }
+
+    fn logout(&self, client: &Client<'_>) -> Result<()> {
+        let script = "iscsiadm -m node --logoutall=all >/dev/null 2>&1; iscsiadm -m node -o delete 2>&1 || true";
+        client.must(script).map(|_| ())
+    }
+
+    /// Takes away what a scene has left, and looks that nothing stays.
+    fn clear(&self, checks: &mut Checks) {
+        let result = (|| {
+            for client in [&self.a, &self.b] {
+                client.guest.thaw()?;
+                self.logout(client)?;
+            }
+            for attachment in rows(&self.ctl("volume attachment list")?) {
+                self.ctl(&format!("volume attachment delete {} --wait", id(attachment)?))?;
+            }
+            for volume in rows(&self.ctl("volume list")?) {
+                self.ctl(&format!("volume delete {} --wait", id(volume)?))?;
+            }
+            let left = self.store.must("find /pool/volumes -type f -name 'volume-*' | wc -l")?;
+            checks.check(left == "0", "deleted volumes leave no file behind", &left);
+            Ok(())
+        })();
+        checks.end("clearing the stage", result);
+    }
+}
+
+/// The script that logs a client in.
+fn login_script(client: &Client<'_>, way: &Way) -> String {
+    let Way { target, portal, user, password, .. } = way;
+    let iqn = &client.iqn;
+    format!(
+        "IQN={iqn} TARGET={target} PORTAL={portal} CHAP_USER={user} CHAP_PASSWORD={password}\n{LOGIN_SCRIPT}"
+    )
+}
+
+fn ctl(store: &Guest, words: &str) -> Result<Value> {
+    let endpoint = "OPENSDS_ENDPOINT=http://10.9.0.1:50040 OPENSDS_AUTH_STRATEGY=noauth";
+    let text = store.must(&format!(
+        "{endpoint} /host/osdsctl -o json {words} 2>/tmp/ctl.err || {{ cat /tmp/ctl.err; exit 1; }}"
+    ))?;
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text)
+        .with_context(|| format!("osdsctl {words} did not print JSON: {text}"))
+}
+
+fn id(object: &Value) -> Result<String> {
+    object["id"].as_str().map(str::to_owned).with_context(|| format!("no id in {object}"))
+}
+
+fn rows(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Both at once.
+fn both<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T + Send) -> (T, T) {
+    std::thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other)
+    })
+}
