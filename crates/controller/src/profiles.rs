@@ -11,7 +11,7 @@ use std::sync::Arc;
 use osds_model::profile::{
     DataProtectionProperties, ProvisioningProperties, ReplicationProperties, SnapshotProperties,
 };
-use osds_model::{Profile, ProfileId, Volume, validate};
+use osds_model::{Profile, ProfileId, Volume, VolumeGroup, validate};
 use osds_store::{Claim, ClaimKind, Txn, Versioned, View, decide};
 use serde_json::Value;
 use uuid::Uuid;
@@ -179,10 +179,10 @@ impl Controller {
         removed.await.map(drop)
     }
 
-    /// Takes a profile away that no volume was made under.
+    /// Takes a profile away that no volume was made under, and no group names.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Invalid`] naming the volumes.
+    /// [`Error::NotFound`]; [`Error::Invalid`] naming the volumes or groups.
     pub async fn delete_profile(&self, id: &str) -> Result<(), Error> {
         let deleted = decide(self.store.as_ref(), |view| {
             let profile = find(view, id)?;
@@ -192,6 +192,15 @@ impl Controller {
             if !names.is_empty() {
                 return Err(Error::Invalid(format!(
                     "There are dependent volumes : [{}] for the specified profile {id}",
+                    names.join(" ")
+                )));
+            }
+            let groups = view.iter::<VolumeGroup>();
+            let groups = groups.filter(|group| group.profiles.contains(&profile.id));
+            let names: Vec<_> = groups.map(|group| group.name.clone()).collect();
+            if !names.is_empty() {
+                return Err(Error::Invalid(format!(
+                    "There are dependent volume groups : [{}] for the specified profile {id}",
                     names.join(" ")
                 )));
             }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{Caller, Controller, Error, profiles, requests};
 
-const DEFAULT_ZONE: &str = "default";
+pub(crate) const DEFAULT_ZONE: &str = "default";
 
 /// A request for a volume.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +90,7 @@ impl Controller {
                 profile: profile.id,
                 pool: pool.id,
                 snapshot: None,
+                group: None,
                 metadata: new.metadata.clone(),
                 state: VolumeState { limits, ..volume::new(size, terms) },
             };

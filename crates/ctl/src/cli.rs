@@ -5,13 +5,15 @@
 //! rely on them, so errors of the argument parser are mapped to its words as well.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::cmd::{dock, host, pool, profile, version, volume};
+use crate::cmd::{dock, fileshare, host, pool, profile, version, volume};
+use crate::manual;
 use crate::session::{Session, to_stdout};
 use crate::table::tame;
 
@@ -34,7 +36,9 @@ Examples:
 
 Environment:
   OPENSDS_ENDPOINT       where the server is [default: http://localhost:50040]
-  OPENSDS_AUTH_STRATEGY  noauth [default: noauth]
+  OPENSDS_AUTH_STRATEGY  noauth or keystone [default: noauth]; keystone wants OpenStack's OS_AUTH_URL,
+                         OS_USERNAME, OS_PASSWORD, OS_TENANT_NAME, OS_PROJECT_NAME, OS_USER_DOMAIN_ID
+  OS_CACERT              certificates to trust for https
   OPENSDS_TENANT_ID      whose things these are [default: the admin tenant]";
 
 /// Administer the opensds storage cluster.
@@ -99,6 +103,9 @@ enum Command {
     /// Manage hosts: the machines volumes are attached to.
     #[command(subcommand)]
     Host(host::Command),
+    /// Manage file shares, on servers that have them.
+    #[command(subcommand)]
+    Fileshare(fileshare::Command),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example: osdsctl completion bash > ~/.local/share/bash-completion/completions/osdsctl"
@@ -106,6 +113,12 @@ enum Command {
     Completion {
         /// Which shell.
         shell: Shell,
+    },
+    /// Print the manual page, or write one for every command into a directory.
+    #[command(after_help = "Example: osdsctl man /usr/local/share/man/man1")]
+    Man {
+        /// Where to write them; it has to be there.
+        directory: Option<PathBuf>,
     },
 }
 
@@ -137,6 +150,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         clap_complete::generate(shell, &mut Cli::command(), "osdsctl", &mut script);
         return to_stdout(&script);
     }
+    if let Command::Man { directory } = cli.command {
+        return manual::write(Cli::command(), directory.as_deref());
+    }
     let session = Session::from_env(cli.output, cli.debug, cli.show_secrets)?;
     match cli.command {
         Command::Version(command) => command.run(&session),
@@ -145,12 +161,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Profile(command) => command.run(&session),
         Command::Volume(volume) => volume.run(&session),
         Command::Host(command) => command.run(&session),
-        Command::Completion { .. } => Ok(()),
+        Command::Fileshare(command) => command.run(&session),
+        Command::Completion { .. } | Command::Man { .. } => Ok(()),
     }
 }
-
-/// Nouns of the original that osds does not have yet.
-const LATER: [&str; 4] = ["snapshot", "group", "replication", "fileshare"];
 
 fn misused(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
@@ -162,13 +176,7 @@ fn misused(error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let usage = text.find("Usage:").map_or("", |at| text[at..].trim_end());
-    let word = match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(word)) => word.as_str(),
-        Some(_) | None => "",
-    };
-    if LATER.contains(&word) {
-        say(&format!("ERROR: this version of osds has no {word} yet\n{usage}"));
-    } else if wrong_count(error) {
+    if wrong_count(error) {
         say(&format!("ERROR: The number of args is not correct!\n{usage}"));
     } else if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         say(text.trim_end());

@@ -10,6 +10,8 @@
 mod cli;
 mod cmd;
 pub mod environment;
+mod foreign;
+mod manual;
 mod properties;
 mod session;
 mod table;

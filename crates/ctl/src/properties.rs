@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use osds_rest_api::{
     AttachmentStatsView, AttachmentView, DockView, FitView, HostView, LatencyView, PoolView,
-    ProfileView, VersionView, VolumeView, json,
+    ProfileView, SnapshotView, VersionView, VolumeGroupView, VolumeView, json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -129,6 +129,40 @@ impl Properties for VolumeView<'_> {
         ];
         let limits = self.io_limits.map(|limits| limits.to_words()).unwrap_or_default();
         with_ours(properties, &[("IoLimits", &limits), ("StatusReason", &self.status_reason)])
+    }
+}
+
+impl Properties for SnapshotView<'_> {
+    fn properties(&self) -> Vec<Property> {
+        vec![
+            ("Id", self.id.to_string()),
+            ("CreatedAt", self.created_at.to_string()),
+            ("UpdatedAt", self.updated_at.to_string()),
+            ("Name", self.name.to_string()),
+            ("Description", self.description.to_string()),
+            ("ProfileId", self.profile_id.to_string()),
+            ("Size", self.size.to_string()),
+            ("Status", self.status.to_string()),
+            ("VolumeId", self.volume_id.to_string()),
+            ("Metadata", pairs(&self.metadata)),
+        ]
+    }
+}
+
+impl Properties for VolumeGroupView<'_> {
+    fn properties(&self) -> Vec<Property> {
+        let profiles: Vec<_> = self.profiles.iter().map(ToString::to_string).collect();
+        vec![
+            ("Id", self.id.to_string()),
+            ("CreatedAt", self.created_at.to_string()),
+            ("UpdatedAt", self.updated_at.to_string()),
+            ("Name", self.name.to_string()),
+            ("Status", self.status.to_string()),
+            ("Description", self.description.to_string()),
+            ("Profiles", format!("[{}]", profiles.join(" "))),
+            ("AvailabilityZone", self.availability_zone.to_string()),
+            ("PoolId", self.pool_id.to_string()),
+        ]
     }
 }
 

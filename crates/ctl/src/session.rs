@@ -98,6 +98,14 @@ impl Session {
         }
     }
 
+    /// Says that it is done, where the original does; data formats have nothing to say.
+    pub(crate) fn told(&self, words: &str) -> anyhow::Result<()> {
+        match self.format {
+            Format::Table => print(words),
+            Format::Json | Format::Yaml => Ok(()),
+        }
+    }
+
     /// Prints texts, a line each.
     pub(crate) fn lines(&self, texts: &[String]) -> anyhow::Result<()> {
         match self.format {

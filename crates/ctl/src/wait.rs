@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use osds_rest_api::client::{Answer, ClientError, Method};
-use osds_rest_api::{AttachmentView, VolumeView};
+use osds_rest_api::{AttachmentView, SnapshotView, VolumeGroupView, VolumeView};
 use serde::de::DeserializeOwned;
 
 use crate::session::Session;
@@ -60,6 +60,27 @@ impl Settles for AttachmentView<'static> {
     }
     fn reason(&self) -> &str {
         &self.status_reason
+    }
+}
+
+impl Settles for SnapshotView<'static> {
+    const NOUN: &'static str = "volume snapshot";
+    fn status(&self) -> &str {
+        &self.status
+    }
+    fn reason(&self) -> &str {
+        ""
+    }
+}
+
+impl Settles for VolumeGroupView<'static> {
+    const NOUN: &'static str = "volume group";
+    fn status(&self) -> &str {
+        &self.status
+    }
+    fn reason(&self) -> &str {
+        // Its volumes know.
+        "look at its volumes"
     }
 }
 

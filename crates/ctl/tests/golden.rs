@@ -470,6 +470,197 @@ fn environment() {
     expect_file!["golden/environment.txt"].assert_eq(&story.told);
 }
 
+fn snapshot(status: &str) -> Value {
+    json!({
+        "id": "9bff55c5-f416-428c-98fc-430778f7aa27", "createdAt": "2026-11-22T11:59:15",
+        "updatedAt": "", "name": "s1", "size": 1, "status": status, "profileId": PROFILE,
+        "volumeId": "03c14bdd-8857-42c1-beef-9f769147d9c6"
+    })
+}
+
+#[test]
+fn snapshots() {
+    let id = "9bff55c5-f416-428c-98fc-430778f7aa27";
+    let snap = |verb: &'static str| ["volume", "snapshot", verb];
+    let missing = || {
+        refused(404, "volume snapshot nope not found: specified volume snapshot(nope) can't find")
+    };
+    let mut story = Story::default();
+    story
+        .run(&snap("list"), vec![ok(&json!([snapshot("available")]))])
+        .run(
+            &[&snap("list")[..], &["--volumeId", VOLUME, "--status", "error", "--name", "x"]]
+                .concat(),
+            vec![ok(&json!([]))],
+        )
+        .run(
+            &[&snap("create")[..], &[VOLUME, "-n", "s1", "-d", "before", "-p", PROFILE]].concat(),
+            vec![accepted(&snapshot("creating"))],
+        )
+        .run(
+            &[&snap("create")[..], &[VOLUME, "-n", "s1", "--wait"]].concat(),
+            vec![accepted(&snapshot("creating")), ok(&snapshot("available"))],
+        )
+        .run(
+            &[&snap("create")[..], &[VOLUME, "-n", "s1", "--wait"]].concat(),
+            vec![waited(&snapshot("error"))],
+        )
+        .run(&[&snap("show")[..], &[id]].concat(), vec![ok(&snapshot("available"))])
+        .run(&[&snap("show")[..], &["nope"]].concat(), vec![missing()])
+        .run(&[&snap("update")[..], &[id, "-n", "s2"]].concat(), vec![ok(&snapshot("available"))])
+        .run(&[&snap("delete")[..], &[id]].concat(), vec![accepted(&Value::Null)])
+        .run(
+            &[&snap("delete")[..], &[id, "--wait"]].concat(),
+            vec![waited(&Value::Null), missing()],
+        );
+    expect_file!["golden/snapshot.txt"].assert_eq(&story.told);
+}
+
+fn group(status: &str) -> Value {
+    json!({
+        "id": "74316d31-d05e-4156-94a1-87e5faaad4a1", "createdAt": "2026-11-22T11:59:21",
+        "updatedAt": "", "name": "g", "status": status, "profiles": [PROFILE, POOL],
+        "availabilityZone": "default", "poolId": POOL
+    })
+}
+
+#[test]
+fn groups() {
+    let id = "74316d31-d05e-4156-94a1-87e5faaad4a1";
+    let verb = |verb: &'static str| ["volume", "group", verb];
+    let profiles = format!("{PROFILE},{POOL}");
+    let missing = || refused(404, "volume group nope not found: Wrong resource uuid provided!");
+    let mut story = Story::default();
+    story
+        .run(&verb("list"), vec![ok(&json!([group("available")]))])
+        // `null` is how a server says that there are none.
+        .run(&verb("list"), vec![Answer::new(200, &[], "null")])
+        .run(&[&verb("list")[..], &["--status", "available"]].concat(), vec![ok(&json!([]))])
+        .run(
+            &[&verb("create")[..], &["-n", "g", "-a", "default", "--profiles", &profiles]].concat(),
+            vec![accepted(&group("available"))],
+        )
+        .run(&[&verb("show")[..], &[id]].concat(), vec![ok(&group("available"))])
+        .run(
+            &[&verb("update")[..], &[id, "-a", VOLUME, "-r", HOST, "-n", "h"]].concat(),
+            vec![accepted(&group("updating"))],
+        )
+        .run(
+            &[&verb("update")[..], &[id]].concat(),
+            vec![refused(400, "update volume group failed: no valid name were provided")],
+        )
+        .run(&[&verb("delete")[..], &[id]].concat(), vec![accepted(&Value::Null)])
+        .run(&[&verb("delete")[..], &[id, "-o", "json"]].concat(), vec![accepted(&Value::Null)])
+        .run(
+            &[&verb("delete")[..], &[id, "--wait"]].concat(),
+            vec![waited(&Value::Null), ok(&group("errorDeleting"))],
+        )
+        .run(&[&verb("delete")[..], &["nope"]].concat(), vec![missing()]);
+    expect_file!["golden/group.txt"].assert_eq(&story.told);
+}
+
+/// What osds has none of: the server's words; and the tables, for servers that have them.
+#[test]
+fn replications() {
+    let verb = |verb: &'static str| ["volume", "replication", verb];
+    let not_there = || {
+        refused(501, "replications are not supported: no driver of this server can copy a volume")
+    };
+    let replication = json!({
+        "Id": "1", "CreatedAt": "2026-11-22T11:59:21", "UpdatedAt": "", "Name": "r",
+        "ReplicationStatus": "enabled", "PrimaryVolumeId": VOLUME, "SecondaryVolumeId": HOST,
+        "ReplicationMode": "async", "ReplicationPeriod": 60,
+        "PrimaryReplicationDriverData": {"k": "v"}
+    });
+    let create = |more: &[&'static str]| [&verb("create")[..], &[VOLUME, HOST], more].concat();
+    let mut story = Story::default();
+    story
+        .run(&verb("list"), vec![ok(&json!([]))])
+        .run(
+            &[&verb("list")[..], &["--primaryVolumeId", "v"]].concat(),
+            vec![ok(&json!([replication]))],
+        )
+        .run(&create(&["-n", "r"]), vec![not_there()])
+        .run(
+            &create(&["-m", "async", "--primary_driver_data", r#"{"k":"v"}"#]),
+            vec![accepted(&replication)],
+        )
+        .run(&create(&["-m", "never"]), vec![])
+        .run(&create(&["-t", "5"]), vec![])
+        .run(&create(&["-t", "-5", "-m", "async"]), vec![])
+        .run(&create(&["--secondary_driver_data", "no"]), vec![])
+        .run(&[&verb("show")[..], &["1"]].concat(), vec![ok(&replication)])
+        .run(&[&verb("update")[..], &["1", "-d", "x"]].concat(), vec![ok(&replication)])
+        .run(&[&verb("enable")[..], &["1"]].concat(), vec![not_there()])
+        .run(&[&verb("disable")[..], &["1"]].concat(), vec![accepted(&Value::Null)])
+        .run(&[&verb("failover")[..], &["1", "-a"]].concat(), vec![accepted(&Value::Null)])
+        .run(&[&verb("delete")[..], &["1"]].concat(), vec![accepted(&Value::Null)]);
+    expect_file!["golden/replication.txt"].assert_eq(&story.told);
+}
+
+#[test]
+fn file_shares() {
+    let not_there =
+        || refused(501, "file shares are not supported: this server serves blocks, not files");
+    let share = json!({
+        "id": "1", "createdAt": "2026-11-22T11:59:21", "updatedAt": "", "name": "f", "size": 1,
+        "protocols": ["nfs"], "status": "available", "exportLocations": ["10.0.0.1:/f"]
+    });
+    let snapshot = json!({
+        "id": "2", "createdAt": "2026-11-22T11:59:21", "updatedAt": "", "fileshareId": "1",
+        "name": "s", "shareSize": 1, "snapshotSize": 1, "status": "available"
+    });
+    let acl = json!({
+        "id": "3", "createdAt": "2026-11-22T11:59:21", "updatedAt": "", "fileshareId": "1",
+        "type": "ip", "accessCapability": ["Read", "Write"], "accessTo": "10.0.0.0/8"
+    });
+    let mut story = Story::default();
+    story
+        .run(&["fileshare", "list"], vec![ok(&json!([]))])
+        .run(&["fileshare", "list", "--status", "available"], vec![ok(&json!([share]))])
+        .run(&["fileshare", "create", "1", "-n", "f", "-p", "p"], vec![not_there()])
+        .run(&["fileshare", "create", "one"], vec![])
+        .run(&["fileshare", "show", "1"], vec![ok(&share)])
+        .run(&["fileshare", "update", "1", "-d", "x"], vec![ok(&share)])
+        .run(&["fileshare", "delete", "1"], vec![not_there()])
+        .run(&["fileshare", "snapshot", "create", "1", "-n", "s"], vec![accepted(&snapshot)])
+        .run(&["fileshare", "snapshot", "list"], vec![ok(&json!([snapshot]))])
+        .run(&["fileshare", "snapshot", "show", "2"], vec![ok(&snapshot)])
+        .run(&["fileshare", "snapshot", "update", "2", "-n", "t"], vec![ok(&snapshot)])
+        .run(&["fileshare", "snapshot", "delete", "2"], vec![accepted(&Value::Null)])
+        .run(
+            &["fileshare", "acl", "create", "1", "-t", "ip", "-c", r#"["Read"]"#, "-a", "10.0.0.5"],
+            vec![accepted(&acl)],
+        )
+        .run(&["fileshare", "acl", "create", "1", "-c", "Read"], vec![])
+        .run(&["fileshare", "acl", "list"], vec![ok(&json!([acl]))])
+        .run(&["fileshare", "acl", "show", "3"], vec![ok(&acl)])
+        .run(&["fileshare", "acl", "delete", "3"], vec![accepted(&Value::Null)]);
+    expect_file!["golden/fileshare.txt"].assert_eq(&story.told);
+}
+
+/// A page for each command, with its flags; made without asking any server.
+#[test]
+fn manual_pages() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut story = Story::default();
+    let there = directory.path().to_str().unwrap();
+    story.run_as(&["man", there], &[], vec![]);
+    assert!(story.told.ends_with("[rc=0]\n\n") && !story.told.contains("WARNING"));
+    let page = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(page("osdsctl.1").contains("OPENSDS_ENDPOINT"));
+    assert!(page("osdsctl-volume-create.1").contains("snapshotFromCloud"));
+    assert!(page("osdsctl-volume-attachment-create.1").contains("attach\\-mode"));
+    assert!(page("osdsctl-fileshare-acl-create.1").contains("accessTo"));
+    assert!(std::fs::read_dir(directory.path()).unwrap().count() > 60);
+    let mut first = Story::default();
+    first.run_as(&["man"], &[], vec![]);
+    assert!(first.told.contains(".TH osdsctl 1"), "{}", first.told);
+    let mut nowhere = Story::default();
+    nowhere.run_as(&["man", &format!("{there}/none")], &[], vec![]);
+    assert!(nowhere.told.contains("[rc=255]"), "{}", nowhere.told);
+}
+
 #[test]
 fn misuse_and_help() {
     let mut story = Story::default();
@@ -478,8 +669,9 @@ fn misuse_and_help() {
         .run(&["volume"], vec![])
         .run(&["volume", "create"], vec![])
         .run(&["volume", "show", "a", "b"], vec![])
-        .run(&["volume", "snapshot", "list"], vec![])
-        .run(&["fileshare", "list"], vec![])
+        .run(&["volume", "group"], vec![])
+        .run(&["volume", "snapshot", "create"], vec![])
+        .run(&["fileshare", "acl", "show", "a", "b"], vec![])
         .run(&["volum"], vec![])
         .run(&["volume", "list", "--nope"], vec![])
         .run(&["volume", "attachment", "create", "a", "b", "--attach-mode", "wo"], vec![])

@@ -1,6 +1,6 @@
 //! The OpenSDS words, derived on the way out and stored nowhere (surface page, section 2.1).
 
-use osds_model::{Attachment, Phase, Presence, VolumeState};
+use osds_model::{Attachment, Phase, Presence, VolumeGroup, VolumeState};
 
 /// `available`: made and free (a volume), or in place (an attachment).
 pub const AVAILABLE: &str = "available";
@@ -40,6 +40,20 @@ pub fn volume(state: &VolumeState) -> &'static str {
         (Some(_), None) if state.attachments.values().any(|a| a.fault.is_none()) => "attaching",
         (Some(_), None) => AVAILABLE,
     }
+}
+
+/// The status of a group, of which `members` are the volumes. To make one and to change who is in it
+/// is done at once; only its end takes time, and it ends with its last member.
+#[must_use]
+pub fn group<'a>(
+    group: &VolumeGroup,
+    members: impl IntoIterator<Item = &'a VolumeState>,
+) -> &'static str {
+    if !group.unwanted {
+        return AVAILABLE;
+    }
+    let stuck = members.into_iter().any(|member| member.fault.is_some());
+    if stuck { "errorDeleting" } else { "deleting" }
 }
 
 /// Whether nothing is under way for the volume itself: the word will not change without a new

@@ -77,6 +77,8 @@ uuid_id! {
     DockId,
     /// A host that volumes are attached to.
     HostId,
+    /// A group of volumes.
+    GroupId,
 }
 
 macro_rules! text_id {

@@ -1,7 +1,7 @@
 //! The nouns of osds.
 //!
-//! Plain values: what a volume, an attachment, a pool, a profile, a dock, a host and a snapshot
-//! *are*. No clock, no I/O, no rules about what may happen next (those live in `lifecycle`) and no
+//! Plain values: what a volume, an attachment, a pool, a profile, a dock, a host, a snapshot and
+//! a group *are*. No clock, no I/O, no rules about what may happen next (those live in `lifecycle`) and no
 //! wire names (those live in `rest-api`). The same values are what the store keeps.
 //!
 //! Must stay true: facts are stored, words are derived. There is no status string in here.
@@ -10,6 +10,7 @@ pub mod access;
 pub mod capacity;
 pub mod dock;
 pub mod fault;
+pub mod group;
 pub mod host;
 pub mod id;
 pub mod limits;
@@ -27,9 +28,11 @@ pub use access::{AttachMode, Attachment, Connection, Phase, Sharing};
 pub use capacity::Capacity;
 pub use dock::Dock;
 pub use fault::{Fault, FaultKind};
+pub use group::VolumeGroup;
 pub use host::{Fence, Host, Initiator};
 pub use id::{
-    AttachmentId, DockId, HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId,
+    AttachmentId, DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId,
+    VolumeId,
 };
 pub use limits::{IoLimits, IoRate};
 pub use pool::Pool;

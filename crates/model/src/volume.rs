@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Attachment;
 use crate::capacity::Capacity;
 use crate::fault::Fault;
-use crate::id::{HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId};
+use crate::id::{GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId};
 use crate::limits::IoLimits;
 use crate::time::Timestamp;
 use crate::wish::Generation;
@@ -42,6 +42,9 @@ pub struct Volume {
     /// The snapshot it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotId>,
+    /// The group it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
     /// Free text pairs.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,

@@ -222,7 +222,8 @@ impl Client {
             write!(path, "{sign}{key}={}", url::encode(value)).expect("a String takes all");
             sign = '&';
         }
-        self.get(&path)
+        // Some empty lists of the original are `null`.
+        Ok(self.get::<Option<Vec<T>>>(&path)?.unwrap_or_default())
     }
 
     /// Makes something of `body` at `path` under the tenant.

@@ -24,8 +24,8 @@ pub use list::{BadParameter, ListQuery, Listed};
 pub use scalar::{Id, Time};
 pub use view::{
     AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HostView,
-    IoLimitsView, LatencyView, PoolView, ProfileView, SnapshotView, VersionView, VolumeView,
-    conceal_all,
+    IoLimitsView, LatencyView, PoolView, ProfileView, SnapshotView, VersionView, VolumeGroupView,
+    VolumeView, conceal_all,
 };
 
 // What users name in requests; the command line knows nothing of the model.

@@ -35,8 +35,10 @@ pub enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    fn is(self, wanted: &str) -> bool {
+    fn is(self, wanted: &str, any_case: bool) -> bool {
         match self {
+            Self::Text(text) if any_case => text.to_lowercase() == wanted.to_lowercase(),
+            Self::Id(id) if any_case => id.with(|text| text.eq_ignore_ascii_case(wanted)),
             Self::Text(text) => text == wanted,
             Self::Id(id) => id.with(|text| text == wanted),
             Self::Time(time) => time.with(|text| text == wanted),
@@ -99,6 +101,10 @@ pub trait Listed {
     const SORT_KEYS: &'static [&'static str];
     /// What else is checked in its lists.
     const PARAMETERS: &'static [Parameter] = &[];
+    /// Whether its lists are made by the original's older code: values are compared in any case,
+    /// it is always sorted (by the id when nobody says how, and each way is the other one: `asc`
+    /// descends), and a limit of 50, which is what its clients send unasked, is none.
+    const OLDER: bool = false;
 
     /// The field at this place of [`Self::FIELDS`].
     fn cell(&self, at: usize) -> Cell<'_>;
@@ -114,8 +120,15 @@ pub trait Listed {
     fn sort_field(key: &str) -> Option<usize> {
         let listed = Self::SORT_KEYS.iter().any(|known| known.eq_ignore_ascii_case(key));
         let mut title = key.to_owned();
-        title.get_mut(..1)?.make_ascii_uppercase();
-        if listed { Self::field(&title) } else { None }
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        match (Self::OLDER, listed) {
+            (true, true) => Self::FIELDS.iter().position(|field| field.eq_ignore_ascii_case(key)),
+            (true, false) => Some(0),
+            (false, true) => Self::field(&title),
+            (false, false) => None,
+        }
     }
 }
 
@@ -164,7 +177,7 @@ impl ListQuery {
             let (_, values) = filters.iter().find(|(key, _)| key == name)?;
             values.first().map(String::as_str).filter(|value| !value.is_empty())
         };
-        let limit = whole("limit", first("limit"), 1)?;
+        let limit = whole("limit", first("limit"), 1)?.filter(|limit| !V::OLDER || *limit != 50);
         let offset = whole("offset", first("offset"), 0)?.unwrap_or_default();
         let sort_dir = first("sortDir").unwrap_or("desc");
         word("sortDir", sort_dir, &["asc", "desc"])?;
@@ -187,7 +200,7 @@ impl ListQuery {
             }
         }
         let sort_key = first("sortKey").unwrap_or_default().to_owned();
-        let ascending = sort_dir == "asc";
+        let ascending = (sort_dir == "asc") != V::OLDER;
         Ok(Self { filters, sort_key, ascending, offset, limit })
     }
 
@@ -212,7 +225,7 @@ impl ListQuery {
         let passes = |item: &V| {
             filters.iter().all(|(at, values)| {
                 let cell = item.cell(*at);
-                values.iter().any(|wanted| cell.is(wanted))
+                values.iter().any(|wanted| cell.is(wanted, V::OLDER))
             })
         };
         match V::sort_field(&self.sort_key) {
@@ -339,7 +352,7 @@ mod tests {
     use std::cell::Cell as Counter;
 
     use super::*;
-    use crate::view::{AttachmentView, DockView, HostView, VolumeView};
+    use crate::view::{AttachmentView, DockView, HostView, VolumeGroupView, VolumeView};
 
     fn volumes(count: u64) -> Vec<VolumeView<'static>> {
         (1..=count)
@@ -359,6 +372,32 @@ mod tests {
         let query = ListQuery::parse::<VolumeView<'_>>(query).unwrap();
         let page = query.page(all.iter(), Clone::clone);
         page.iter().map(|v| 10 - v.size).collect()
+    }
+
+    #[test]
+    fn lists_of_the_older_kind() {
+        let groups: Vec<VolumeGroupView<'_>> = (1..=60_u128)
+            .map(|n| VolumeGroupView {
+                id: Id::of(uuid::Uuid::from_u128(n)),
+                name: format!("G{}", n % 2).into(),
+                description: n.to_string().into(),
+                ..VolumeGroupView::default()
+            })
+            .collect();
+        let page = |query: &str| -> Vec<String> {
+            let query = ListQuery::parse::<VolumeGroupView<'_>>(query).unwrap();
+            let page = query.page(groups.iter(), Clone::clone);
+            page.iter().map(|group| group.description.to_string()).collect()
+        };
+        assert_eq!(page("limit=50").len(), 60);
+        assert_eq!(page("limit=50&offset=58"), ["59", "60"]);
+        assert_eq!(page("limit=2"), ["1", "2"]);
+        assert_eq!(page("limit=2&sortDir=desc&sortKey=id"), ["1", "2"]);
+        assert_eq!(page("limit=2&sortDir=asc"), ["60", "59"]);
+        assert_eq!(page("limit=2&sortDir=asc&sortKey=bogus"), ["60", "59"]);
+        assert_eq!(page("limit=2&sortKey=NAME"), ["2", "4"]);
+        assert_eq!(page("limit=2&Name=g1"), ["1", "3"]);
+        assert_eq!(page("name=g2"), [""; 0]);
     }
 
     fn refusal<V: Listed>(query: &str) -> String {

@@ -48,6 +48,7 @@ fn volume() -> Volume {
         profile: PROFILE.parse().unwrap(),
         pool: POOL.parse().unwrap(),
         snapshot: None,
+        group: None,
         metadata: BTreeMap::from([("lvPath".into(), format!("/dev/vg001/volume-{VOLUME}"))]),
         state: VolumeState {
             generation: Generation(1),

@@ -26,7 +26,7 @@ const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const BAD_REQUEST: StatusCode = StatusCode::BAD_REQUEST;
 const BROKEN: StatusCode = StatusCode::INTERNAL_SERVER_ERROR;
 const ANOTHER_REQUEST: StatusCode = StatusCode::UNPROCESSABLE_ENTITY;
-const NOT_YET: StatusCode = StatusCode::NOT_IMPLEMENTED;
+const NOT_THERE: StatusCode = StatusCode::NOT_IMPLEMENTED;
 const LATER: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 /// Success and errors of a handler.
@@ -55,8 +55,13 @@ pub(crate) enum Failure {
     NoRoute,
     /// A thing of a kind of which there are none yet; in the original's words.
     NoneYet(String),
-    /// The original can do this, we cannot yet.
-    NotYet(&'static str),
+    /// The original can do this, we cannot.
+    NotThere {
+        /// What there is none of.
+        called: &'static str,
+        /// What is missing for it, or where to go instead.
+        missing: &'static str,
+    },
     /// Nobody knows who asks.
     Unproven(Unproven),
     /// The policy says no.
@@ -107,7 +112,9 @@ impl IntoResponse for Failure {
             }
             Self::NoRoute => said(NOT_FOUND, JSON, "there is no such route, or not by this method"),
             Self::NoneYet(words) => said(NOT_FOUND, JSON, &words),
-            Self::NotYet(what) => said(NOT_YET, JSON, &format!("{what} are not supported yet")),
+            Self::NotThere { called, missing } => {
+                said(NOT_THERE, JSON, &format!("{called} are not supported: {missing}"))
+            }
             Self::Unproven(Unproven::Missing) => unproven("token not found in header"),
             Self::Unproven(Unproven::Bad(why)) => unproven(why),
             Self::Unproven(Unproven::NoAnswer) => {
@@ -197,6 +204,9 @@ mod tests {
         assert_eq!(response.status().as_u16(), 503);
         assert_eq!(response.headers()[header::RETRY_AFTER], "1");
         assert_eq!(Failure::Panicked.into_response().status().as_u16(), 500);
-        assert_eq!(Failure::NotYet("snapshots").into_response().status().as_u16(), 501);
+        assert_eq!(
+            Failure::NotThere { called: "x", missing: "y" }.into_response().status().as_u16(),
+            501
+        );
     }
 }

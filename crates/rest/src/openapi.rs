@@ -21,6 +21,7 @@ use crate::routes;
     tags(
         (name = "versions"), (name = "docks"), (name = "pools"), (name = "profiles"),
         (name = "hosts"), (name = "volumes"), (name = "attachments"),
+        (name = "groups"),
     ),
 )]
 struct Preface;
@@ -55,6 +56,7 @@ pub(crate) fn finish(document: &mut OpenApi) {
         ("NewAttachment", request::NewAttachment::SHAPE.required),
         ("NewProfile", request::NewProfile::SHAPE.required),
         ("NewHost", request::NewHost::SHAPE.required),
+        ("NewVolumeGroup", request::NewVolumeGroup::SHAPE.required),
     ] {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {
             body.required = must.iter().map(|&member| member.to_owned()).collect();

@@ -191,6 +191,7 @@ fn volume(number: u128) -> Volume {
         profile: ProfileId::from_u128(1),
         pool: PoolId::from_u128(number % 4),
         snapshot: None,
+        group: None,
         metadata: BTreeMap::new(),
         state: VolumeState {
             generation: Generation(1),

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use imbl::{OrdMap, OrdSet};
 use osds_lifecycle::status;
 use osds_model::id::{
-    AttachmentId, DockId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+    AttachmentId, DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
 };
-use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume};
+use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume, VolumeGroup};
 use uuid::Uuid;
 
 use crate::claim::Claim;
@@ -32,6 +32,8 @@ pub struct Indexes {
     pub(crate) pools_of_dock: OrdSet<(DockId, PoolId)>,
     pub(crate) hosts_of_tenant: OrdSet<(TenantId, HostId)>,
     pub(crate) hosts_named: OrdSet<(String, HostId)>,
+    pub(crate) volumes_of_group: OrdSet<(GroupId, VolumeId)>,
+    pub(crate) groups_of_tenant: OrdSet<(TenantId, GroupId)>,
     pub(crate) snapshots_of_volume: OrdSet<(VolumeId, SnapshotId)>,
     pub(crate) snapshots_of_tenant: OrdSet<(TenantId, SnapshotId)>,
     pub(crate) snapshots_named: OrdSet<(String, SnapshotId)>,
@@ -54,6 +56,7 @@ impl Indexed for Volume {
         swap(&mut indexes.volumes_named, old, new, |v| (v.name.clone(), v.id));
         swap(&mut indexes.volumes_in_pool, old, new, |v| (v.pool, v.id));
         swap(&mut indexes.volumes_of_profile, old, new, |v| (v.profile, v.id));
+        swap_some(&mut indexes.volumes_of_group, old, new, |v| Some((v.group?, v.id)));
         swap(&mut indexes.volumes_by_status, old, new, |v| (status::volume(&v.state), v.id));
         type Place = (TenantId, AttachmentId, HostId, &'static str);
         let places = |volume: Option<&Self>| -> BTreeSet<Place> {
@@ -103,13 +106,29 @@ impl Indexed for Snapshot {
     }
 }
 
+impl Indexed for VolumeGroup {
+    fn reindex(indexes: &mut Indexes, old: Option<&Self>, new: Option<&Self>) {
+        swap(&mut indexes.groups_of_tenant, old, new, |g| (g.tenant.clone(), g.id));
+    }
+}
+
 fn swap<R, T: Ord + Clone>(
     index: &mut OrdSet<T>,
     old: Option<&R>,
     new: Option<&R>,
     entry: impl Fn(&R) -> T,
 ) {
-    let (old, new) = (old.map(&entry), new.map(&entry));
+    swap_some(index, old, new, |record| Some(entry(record)));
+}
+
+/// The same for an index in which not every record is.
+fn swap_some<R, T: Ord + Clone>(
+    index: &mut OrdSet<T>,
+    old: Option<&R>,
+    new: Option<&R>,
+    entry: impl Fn(&R) -> Option<T>,
+) {
+    let (old, new) = (old.and_then(&entry), new.and_then(&entry));
     if old == new {
         return;
     }

@@ -8,8 +8,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use osds_model::id::{DockId, HostId, PoolId, ProfileId, SnapshotId, VolumeId};
-use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume};
+use osds_model::id::{DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, VolumeId};
+use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume, VolumeGroup};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -220,6 +220,8 @@ kinds! {
     Snapshot = 6, "snapshot", snapshots: Snapshot;
     /// A claim to a unique word.
     Claim = 7, "claim", claims: Claim;
+    /// A group of volumes.
+    VolumeGroup = 8, "volumeGroup", groups: VolumeGroup;
 }
 
 impl fmt::Display for Kind {
@@ -247,6 +249,7 @@ nouns! {
     Dock: DockId,
     Host: HostId,
     Snapshot: SnapshotId,
+    VolumeGroup: GroupId,
 }
 
 impl Record for Claim {

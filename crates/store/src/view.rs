@@ -7,7 +7,7 @@
 use std::fmt;
 
 use osds_model::id::{
-    AttachmentId, DockId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+    AttachmentId, DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
 };
 use osds_model::{Host, Profile};
 use uuid::Uuid;
@@ -140,6 +140,19 @@ impl View {
         profile: ProfileId,
     ) -> impl DoubleEndedIterator<Item = VolumeId> {
         indexes::of(&self.indexes.volumes_of_profile, profile)
+    }
+
+    /// The volumes that are in a group.
+    pub fn volumes_of_group(&self, group: GroupId) -> impl DoubleEndedIterator<Item = VolumeId> {
+        indexes::of(&self.indexes.volumes_of_group, group)
+    }
+
+    /// The groups of a tenant, in the order of their ids.
+    pub fn groups_of_tenant<'v>(
+        &'v self,
+        tenant: &TenantId,
+    ) -> impl DoubleEndedIterator<Item = GroupId> + use<'v> {
+        indexes::of(&self.indexes.groups_of_tenant, tenant.clone())
     }
 
     /// The pools that a dock serves.

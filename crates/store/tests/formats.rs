@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume};
+use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume, VolumeGroup};
 use osds_store::{Claim, Kind, Record, StoreError, decode, encode};
 use serde_json::Value;
 
@@ -35,6 +35,7 @@ fn today(kind: Kind, format: u16, stored: &Value) -> Result<Value, StoreError> {
         Kind::Host => through::<Host>(format, stored),
         Kind::Snapshot => through::<Snapshot>(format, stored),
         Kind::Claim => through::<Claim>(format, stored),
+        Kind::VolumeGroup => through::<VolumeGroup>(format, stored),
     }
 }
 

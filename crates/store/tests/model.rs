@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use osds_lifecycle::status;
-use osds_model::id::{AttachmentId, HostId, PoolId, ProfileId, TenantId, VolumeId};
+use osds_model::id::{AttachmentId, GroupId, HostId, PoolId, ProfileId, TenantId, VolumeId};
 use osds_model::{Attachment, Capacity, Host, Phase, Pool, Presence, Volume};
 use osds_store::{
     AttachmentsWhere, EmbeddedStore, HostsWhere, MemoryStore, Store, StoreError, Txn, Versioned,
@@ -79,6 +79,7 @@ fn volume(id: u128, seed: u64) -> Volume {
     if seed >> 10 & 3 == 3 {
         volume.state.presence = Presence::Unwanted;
     }
+    volume.group = (seed >> 20 & 1 == 1).then(|| GroupId::from_u128(u128::from(seed >> 21) % 2));
     for host in (0..3_u64).filter(|host| seed >> (3 + host) & 1 == 1) {
         let name = (id << 8) | (u128::from(host) << 4) | (u128::from(seed >> 6) % 2);
         let mut attachment = make::attachment(name, ["t1", "t2"][(seed >> 7) as usize % 2]);
@@ -152,6 +153,8 @@ impl Model {
             assert!(view.volumes_of_host(host).eq(held));
             assert!(view.volumes_in_pool(pool).eq(those(&|v| v.pool == pool)));
             assert!(view.volumes_of_profile(profile).eq(those(&|v| v.profile == profile)));
+            let group = GroupId::from_u128(number);
+            assert!(view.volumes_of_group(group).eq(those(&|v| v.group == Some(group))));
         }
         let attachments: BTreeMap<AttachmentId, _> = volumes
             .iter()

@@ -13,10 +13,9 @@ use osds_store::{Txn, View, decide};
 use tracing::{info, warn};
 
 use super::Reconciler;
-use crate::Error;
 use crate::hosts::put_out;
-use crate::requests;
 use crate::volumes::with_allocated;
+use crate::{Error, groups, requests};
 
 impl Reconciler {
     /// Looks at every record once; [`Self::sweep_dock`] looks at what is really there.
@@ -24,6 +23,9 @@ impl Reconciler {
         self.finish_fences().await;
         self.poke_unsettled();
         self.mend_allocations().await;
+        if let Err(error) = groups::remove_empty(self.inner.store.as_ref()).await {
+            warn!(%error, "empty groups not removed; will try again");
+        }
         let now = self.inner.clock.now();
         if let Err(error) = requests::forget_old(self.inner.store.as_ref(), now).await {
             warn!(%error, "old request keys not forgotten; will try again");

@@ -17,8 +17,8 @@ use tracing::{error, info, warn};
 
 use super::figures::Outcome;
 use super::{Inner, Look};
-use crate::Error;
 use crate::volumes::{with_allocated, with_state};
+use crate::{Error, groups};
 
 /// What came of a wish.
 enum Answer {
@@ -109,7 +109,7 @@ impl Inner {
                         let left = pool.allocated.minus(freed);
                         txn = txn.replace(pool, with_allocated(pool, left));
                     }
-                    return Ok((txn, Folded::Settled));
+                    return Ok((groups::leave(txn, view, old), Folded::Settled));
                 }
             };
             let folded = if volume::is_settled(&state) { Folded::Settled } else { Folded::Failing };

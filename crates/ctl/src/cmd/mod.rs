@@ -2,9 +2,13 @@
 
 pub(crate) mod attachment;
 pub(crate) mod dock;
+pub(crate) mod fileshare;
+pub(crate) mod group;
 pub(crate) mod host;
 pub(crate) mod pool;
 pub(crate) mod profile;
+pub(crate) mod replication;
+pub(crate) mod snapshot;
 pub(crate) mod version;
 pub(crate) mod volume;
 

@@ -9,7 +9,7 @@ use osds_rest_api::VolumeView;
 use osds_rest_api::client::Method;
 use osds_rest_api::request::{NewVolume, Resize, VolumeUpdate};
 
-use super::{Page, attachment, path_of};
+use super::{Page, attachment, group, path_of, replication, snapshot};
 use crate::session::Session;
 use crate::wait::{Wait, check};
 
@@ -145,6 +145,15 @@ Examples:
     /// Manage attachments: which host has which volume.
     #[command(subcommand)]
     Attachment(attachment::Command),
+    /// Manage snapshots: volumes as they were.
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
+    /// Manage groups: volumes that belong together.
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Manage replications: volumes that follow others.
+    #[command(subcommand)]
+    Replication(replication::Command),
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +262,9 @@ impl Volume {
             }
             Command::Extend { id, new_size, wait } => extend(&id, &new_size, wait, session),
             Command::Attachment(command) => command.run(session),
+            Command::Snapshot(command) => command.run(self.profile, session),
+            Command::Group(command) => command.run(session),
+            Command::Replication(command) => command.run(session),
         }
     }
 }

@@ -301,6 +301,8 @@ impl<'a> Planner<'a> {
             profile,
             pool: pool.id,
             snapshot: old.snapshot_id.parse().ok(),
+            // Groups stay behind, and the plan names them.
+            group: None,
             metadata: old.metadata.clone().unwrap_or_default(),
             state: VolumeState {
                 generation: Generation(1),

@@ -5,8 +5,10 @@
 //! text here: one that names nothing is "not found", not "malformed".
 
 mod attachment;
+mod group;
 mod host;
 mod profile;
+mod snapshot;
 mod volume;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -16,8 +18,10 @@ use crate::list::BadParameter;
 use crate::url;
 
 pub use attachment::{AttachmentUpdate, HostInfo, NewAttachment};
+pub use group::{NewVolumeGroup, VolumeGroupUpdate};
 pub use host::{HostUpdate, NewFence, NewHost};
 pub use profile::{CustomProperties, NewProfile, ProfileUpdate};
+pub use snapshot::{NewSnapshot, SnapshotUpdate};
 pub use volume::{NewVolume, Resize, VolumeUpdate};
 
 /// A body in which everything goes.

@@ -5,6 +5,7 @@
 //! original does not have are few, say so, and are absent unless they have something to say.
 
 mod attachment;
+mod group;
 mod host;
 mod limits;
 mod place;
@@ -18,6 +19,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 pub use attachment::{AttachmentView, ConnectionInfo, Login, conceal_all};
+pub use group::VolumeGroupView;
 pub use host::HostView;
 pub use limits::IoLimitsView;
 pub use place::{DockView, FitView, PoolView};

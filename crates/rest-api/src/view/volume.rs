@@ -39,9 +39,9 @@ pub struct VolumeView<'a> {
     /// Words for people.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub description: Cow<'a, str>,
-    /// The group it is in; osds has no groups yet.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub group_id: Cow<'a, str>,
+    /// The group it is in.
+    #[serde(skip_serializing_if = "Id::is_empty")]
+    pub group_id: Id,
     /// How large it is, in GiB.
     #[serde(skip_serializing_if = "is_zero")]
     pub size: u64,
@@ -119,7 +119,7 @@ impl<'a> VolumeView<'a> {
             user_id: volume.user.as_str().into(),
             name: volume.name.as_str().into(),
             description: volume.description.as_str().into(),
-            group_id: Cow::default(),
+            group_id: volume.group.map(Id::of).unwrap_or_default(),
             size,
             availability_zone: volume.availability_zone.as_str().into(),
             status: status.into(),
@@ -185,7 +185,7 @@ impl Listed for VolumeView<'_> {
             Cell::Text(&self.user_id),
             Cell::Text(&self.name),
             Cell::Text(&self.description),
-            Cell::Text(&self.group_id),
+            Cell::Id(&self.group_id),
             Cell::Number(self.size),
             Cell::Text(&self.availability_zone),
             Cell::Text(&self.status),

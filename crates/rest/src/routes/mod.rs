@@ -5,6 +5,7 @@
 
 mod attachments;
 mod docks;
+mod groups;
 mod hosts;
 mod not_yet;
 mod pools;
@@ -43,6 +44,7 @@ pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
         .merge(hosts::routes())
         .merge(volumes::routes())
         .merge(attachments::routes())
+        .merge(groups::routes())
         .split_for_parts();
     openapi::finish(&mut document);
     (routes, document)

@@ -1,13 +1,14 @@
 //! What the original has and we do not have yet, as one table.
 //!
 //! There are none of these things, so their lists are empty and each single one is not found, in
-//! the original's words; making one says that it cannot be done. Nothing here pretends to work.
+//! the original's words; making one, or having something done with one, says what is missing.
+//! Nothing here pretends to work.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{MethodRouter, any, get, post};
 
 use crate::auth::Scope;
 use crate::errors::Failure;
@@ -28,6 +29,8 @@ struct Kind {
     specified: Option<&'static str>,
     /// What can be done to one of them besides.
     actions: &'static [&'static str],
+    /// What is missing, for who would make one.
+    missing: &'static str,
 }
 
 const KINDS: &[Kind] = &[
@@ -38,6 +41,7 @@ const KINDS: &[Kind] = &[
         one: "volume snapshot",
         specified: Some("volume snapshot"),
         actions: &[],
+        missing: "they are not made yet",
     },
     Kind {
         path: "block/replications",
@@ -46,14 +50,7 @@ const KINDS: &[Kind] = &[
         one: "replication",
         specified: None,
         actions: &["enable", "disable", "failover"],
-    },
-    Kind {
-        path: "block/volumeGroups",
-        empty: "null",
-        called: "volume groups",
-        one: "volume group",
-        specified: None,
-        actions: &[],
+        missing: "no driver of this server can copy a volume to another backend",
     },
     Kind {
         path: "file/shares",
@@ -62,6 +59,7 @@ const KINDS: &[Kind] = &[
         one: "fileshare",
         specified: Some("fileshare"),
         actions: &[],
+        missing: "this server serves blocks, not files",
     },
     Kind {
         path: "file/snapshots",
@@ -70,6 +68,7 @@ const KINDS: &[Kind] = &[
         one: "fileshare snapshot",
         specified: Some("fileshare snapshot"),
         actions: &[],
+        missing: "this server serves blocks, not files",
     },
     Kind {
         path: "file/acls",
@@ -78,10 +77,11 @@ const KINDS: &[Kind] = &[
         one: "fileshare acl",
         specified: Some("fileshare acl"),
         actions: &[],
+        missing: "this server serves blocks, not files",
     },
 ];
 
-/// Paths that no list belongs to; metrics are behind them in the original.
+/// Paths that no list belongs to; monitoring tools are behind them in the original.
 const METRICS: &[&str] = &[
     "/v1beta/{tenantId}/metrics",
     "/v1beta/{tenantId}/metrics/urls",
@@ -96,29 +96,37 @@ pub(super) fn routes() -> Router<Arc<App>> {
         let all = format!("/v1beta/{{tenantId}}/{}", kind.path);
         let one = format!("{all}/{{id}}");
         for action in kind.actions {
-            routes = routes.route(&format!("{one}/{action}"), none(kind));
+            let never = post(|_: Scope| not_there(kind.called, kind.missing));
+            routes = routes.route(&format!("{one}/{action}"), never);
         }
+        let make = |_: Scope| not_there(kind.called, kind.missing);
         routes = routes
             .route(&one, none(kind))
-            .route(&all, get(|_: Scope| empty(kind.empty)).post(|_: Scope| not_yet(kind.called)));
+            .route(&all, get(|_: Scope| empty(kind.empty)).post(make));
     }
     for path in METRICS {
-        routes = routes.route(path, any(|_: Scope| not_yet("metrics")));
+        let never = |_: Scope| {
+            let instead =
+                "Prometheus reads them at a port of their own, see [metrics] in osds.toml";
+            not_there("metrics through this API", instead)
+        };
+        routes = routes.route(path, any(never));
     }
     // Of no tenant: monitoring tools send to it.
-    routes.route("/v1beta/alert", any(|| not_yet("alerts")))
+    let never = || not_there("alerts", "send them to the Alertmanager itself");
+    routes.route("/v1beta/alert", any(never))
 }
 
 async fn empty(list: &'static str) -> Response {
     answer::ok_bytes(list)
 }
 
-async fn not_yet(called: &'static str) -> Failure {
-    Failure::NotYet(called)
+async fn not_there(called: &'static str, missing: &'static str) -> Failure {
+    Failure::NotThere { called, missing }
 }
 
 /// Whatever is done to one of them, there is none.
-fn none(kind: &'static Kind) -> axum::routing::MethodRouter<Arc<App>> {
+fn none(kind: &'static Kind) -> MethodRouter<Arc<App>> {
     any(move |scope: Scope| async move { none_of(kind, &scope) })
 }
 

@@ -267,17 +267,30 @@ fn empty_lists() {
 fn what_is_not_there_yet_says_so() {
     let scene = Scene::new();
     for (path, what) in [
-        ("block/snapshots", "snapshots"),
-        ("block/replications", "replications"),
-        ("block/volumeGroups", "volume groups"),
-        ("file/shares", "file shares"),
-        ("metrics", "metrics"),
+        ("block/snapshots", "snapshots are not supported: they are not made yet"),
+        ("block/replications", "replications are not supported: no driver"),
+        ("block/replications/x/enable", "replications are not supported: no driver"),
+        ("block/replications/x/disable", "replications are not supported: no driver"),
+        ("block/replications/x/failover", "replications are not supported: no driver"),
+        ("file/shares", "file shares are not supported: this server serves blocks"),
+        ("file/snapshots", "file share snapshots are not supported"),
+        ("file/acls", "file share access lists are not supported"),
+        ("metrics", "metrics through this API are not supported: Prometheus reads them"),
+        ("metrics/uploadconf?conftype=grafana", "metrics through this API"),
     ] {
         let answer = scene.post(&format!("{T}/{path}"), "{}").expect(501);
-        assert_eq!(answer.message(), format!("{what} are not supported yet"));
+        assert!(answer.message().starts_with(what), "{answer:?}");
     }
-    scene.post("/v1beta/alert", "{}").expect(501);
-    scene.post(&format!("{T}/block/replications/x/failover"), "{}").expect(404);
+    for path in ["metrics/", "metrics/urls", "metrics/downloadconf?conftype=prometheus"] {
+        scene.get(&format!("{T}/{path}")).expect(501);
+    }
+    let alert = scene.post("/v1beta/alert", "{}").expect(501);
+    assert!(alert.message().contains("Alertmanager"), "{alert:?}");
+    let one = format!("{T}/block/replications/x");
+    for answer in [scene.get(&one), scene.put(&one, "{}"), scene.delete(&one)] {
+        let words = "replication x not found: Wrong resource uuid provided!";
+        assert_eq!(answer.expect(404).message(), words);
+    }
 }
 
 #[test]

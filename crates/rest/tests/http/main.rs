@@ -6,6 +6,7 @@ mod assignment;
 mod client;
 mod contract;
 mod faults;
+mod groups;
 mod hostile;
 mod isolation;
 mod limits;

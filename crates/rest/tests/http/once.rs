@@ -14,7 +14,7 @@ fn post(scene: &Scene, path: &str, key: &str, body: &str) -> Answer {
 }
 
 fn count(scene: &Scene, noun: &str) -> usize {
-    scene.get(&format!("{T}/{noun}")).json().as_array().unwrap().len()
+    scene.get(&format!("{T}/{noun}")).json().as_array().map_or(0, Vec::len)
 }
 
 #[test]
@@ -24,12 +24,15 @@ fn b24_everything_that_can_be_made_is_made_once() {
     let host = r#"{"hostName":"n","osType":"linux","ip":"10.0.0.5","accessMode":"agentless"}"#;
     let first_generation = json!({"volumeId": volume, "hostInfo": {"host": "old", "ip": "10.0.0.7",
         "initiator": "iqn.old"}});
+    let profile = scene.shared_profile("of the group", "true");
+    let group = json!({"name": "g", "profiles": [profile]});
     for (noun, status, body) in [
         ("block/volumes", 202, r#"{"name":"v","size":1}"#.to_owned()),
         ("host/hosts", 200, host.to_owned()),
         ("profiles", 200, r#"{"name":"p"}"#.to_owned()),
         ("block/attachments", 202, attach_body(&volume, &a, "rw")),
         ("block/attachments", 202, first_generation.to_string()),
+        ("block/volumeGroups", 202, group.to_string()),
     ] {
         let path = format!("{T}/{noun}");
         let before = count(&scene, noun);

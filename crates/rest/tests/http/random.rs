@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::scene::{Scene, T};
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PUT"];
-const PATHS: [&str; 22] = [
+const PATHS: [&str; 25] = [
     "docks",
     "docks/{id}",
     "docks/{id}/drift",
@@ -31,9 +31,12 @@ const PATHS: [&str; 22] = [
     "block/attachments",
     "block/attachments/{id}",
     "block/snapshots/{id}",
+    "block/volumeGroups",
+    "block/volumeGroups/{id}",
+    "block/replications/{id}/enable",
     "{id}",
 ];
-const KEYS: [&str; 24] = [
+const KEYS: [&str; 27] = [
     "name",
     "size",
     "newSize",
@@ -58,6 +61,9 @@ const KEYS: [&str; 24] = [
     "storageType",
     "customProperties",
     "reason",
+    "profiles",
+    "addVolumes",
+    "removeVolumes",
 ];
 const QUERY_KEYS: [&str; 10] =
     ["limit", "offset", "sortKey", "sortDir", "size", "name", "status", "force", "profileId", "id"];
@@ -164,7 +170,9 @@ fn no_request_is_the_servers_fault() {
     let (volume, host) = (scene.volume(true), scene.host("a"));
     let held = scene.attach(&volume, &host, "rw").expect(202).id();
     let profile = scene.shared_profile("p", "true");
-    let known = vec![volume, host, held, profile, "nope".to_owned()];
+    let group = format!(r#"{{"name":"g","profiles":["{profile}"]}}"#);
+    let group = scene.post(&format!("{T}/block/volumeGroups"), &group).expect(202).id();
+    let known = vec![volume, host, held, profile, group, "nope".to_owned()];
     let id = prop_oneof![
         4 => prop::sample::select(known),
         1 => any::<String>().prop_map(|text| encoded(&text)),

@@ -28,6 +28,7 @@ pub fn volume(id: u128) -> Volume {
         profile: ProfileId::from_u128(1),
         pool: PoolId::from_u128(1),
         snapshot: None,
+        group: None,
         metadata: BTreeMap::new(),
         state: VolumeState {
             generation: Generation(1),

@@ -1,0 +1,178 @@
+//! `osdsctl volume snapshot`: a volume as it was at one moment.
+//!
+//! The grammar and the columns are the original's; `--wait` is ours. The profile of `-p` is sent
+//! along as the original does, though a snapshot is kept where its volume is.
+
+use clap::{Args, Subcommand};
+use osds_rest_api::SnapshotView;
+use osds_rest_api::client::Method;
+use osds_rest_api::request::{NewSnapshot, SnapshotUpdate};
+
+use super::{Page, path_of};
+use crate::session::Session;
+use crate::wait::{Wait, check};
+
+const PLACE: &str = "block/snapshots";
+// The order is that of an empty list and of the objects.
+const LIST: &[&str] = &["Id", "Name", "Description", "ProfileId", "Size", "Status", "VolumeId"];
+const CREATE: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "Name",
+    "Description",
+    "Size",
+    "Status",
+    "ProfileId",
+    "VolumeId",
+    "Metadata",
+    "StatusReason",
+];
+const SHOW: &[&str] = &[
+    "Id",
+    "CreatedAt",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "Size",
+    "Status",
+    "ProfileId",
+    "VolumeId",
+    "Metadata",
+    "StatusReason",
+];
+const UPDATE: &[&str] = &[
+    "Id",
+    "UpdatedAt",
+    "Name",
+    "Description",
+    "Size",
+    "Status",
+    "ProfileId",
+    "VolumeId",
+    "Metadata",
+    "StatusReason",
+];
+
+/// `osdsctl volume snapshot ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Take a snapshot of a volume, whoever has it.
+    #[command(after_help = "\
+Example:
+  osdsctl volume snapshot create <volume id> -n before-upgrade --wait
+  osdsctl volume create 10 -n copy --snapshot <snapshot id>")]
+    Create {
+        /// The volume.
+        #[arg(value_name = "volume id")]
+        volume: String,
+        /// The snapshot's name.
+        #[arg(short, long)]
+        name: Option<String>,
+        /// Words for people.
+        #[arg(short, long)]
+        description: Option<String>,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Show one snapshot.
+    Show {
+        /// Its id.
+        #[arg(value_name = "snapshot id")]
+        id: String,
+    },
+    /// List all snapshots.
+    List(Box<List>),
+    /// Delete a snapshot.
+    Delete {
+        /// Its id.
+        #[arg(value_name = "snapshot id")]
+        id: String,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Change the name or the description of a snapshot.
+    Update {
+        /// Its id.
+        #[arg(value_name = "snapshot id")]
+        id: String,
+        /// The new name.
+        #[arg(short, long)]
+        name: Option<String>,
+        /// The new description.
+        #[arg(short, long)]
+        description: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    #[command(flatten)]
+    page: Page,
+    /// Only the one with this id.
+    #[arg(long)]
+    id: Option<String>,
+    /// Only those of this user.
+    #[arg(long = "userId")]
+    user_id: Option<String>,
+    /// Only those of this volume.
+    #[arg(long = "volumeId")]
+    volume_id: Option<String>,
+    /// Only those with this status, like available.
+    #[arg(long)]
+    status: Option<String>,
+    /// Only those with this name.
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those with this description.
+    #[arg(long)]
+    description: Option<String>,
+}
+
+impl Command {
+    pub(crate) fn run(self, profile: Option<String>, session: &Session) -> anyhow::Result<()> {
+        let client = &session.client;
+        match self {
+            Self::Create { volume, name, description, wait } => {
+                let body = NewSnapshot {
+                    name: name.unwrap_or_default(),
+                    description: description.unwrap_or_default(),
+                    volume_id: volume,
+                    profile_id: profile.unwrap_or_default(),
+                    ..NewSnapshot::default()
+                };
+                let waiting = wait.begin(session);
+                let first: SnapshotView<'_> =
+                    waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
+                let id = first.id.to_string();
+                let snapshot = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
+                session.show(&snapshot, CREATE)?;
+                if waiting.is_asked_for() { check(&id, &snapshot) } else { Ok(()) }
+            }
+            Self::Show { id } => {
+                session.show(&client.get::<SnapshotView<'_>>(&path_of(PLACE, &id))?, SHOW)
+            }
+            Self::List(list) => {
+                let query = list.page.query(&[
+                    ("Id", &list.id),
+                    ("Name", &list.name),
+                    ("Description", &list.description),
+                    ("UserId", &list.user_id),
+                    ("Status", &list.status),
+                    ("VolumeId", &list.volume_id),
+                ]);
+                session.list(&client.list::<SnapshotView<'_>>(PLACE, &query)?, LIST)
+            }
+            Self::Delete { id, wait } => {
+                let waiting = wait.begin(session);
+                let path = path_of(PLACE, &id);
+                waiting.send(Method::DELETE, &path, None::<&()>)?;
+                waiting.until_gone::<SnapshotView<'_>>(&id, &path)
+            }
+            Self::Update { id, name, description } => {
+                let update = SnapshotUpdate { name, description, ..SnapshotUpdate::default() };
+                let path = path_of(PLACE, &id);
+                session.show(&client.put::<SnapshotView<'_>>(&path, &update)?, UPDATE)
+            }
+        }
+    }
+}
