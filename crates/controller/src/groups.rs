@@ -274,7 +274,7 @@ pub(crate) async fn remove_empty(store: &dyn Store) -> Result<(), Error> {
             group.unwanted && view.volumes_of_group(group.id).next().is_none()
         };
         let all = view.iter::<VolumeGroup>().filter(empty);
-        Ok((all.fold(Txn::new(), |txn, group| txn.remove(group)), ()))
+        Ok((all.fold(Txn::new(), Txn::remove), ()))
     });
     Ok(removed.await?)
 }

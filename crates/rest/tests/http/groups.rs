@@ -123,7 +123,7 @@ fn who_may_join() {
     let contrary = json!({"addVolumes": [fits], "removeVolumes": [fits]});
     refused(&put(&scene, &id, &contrary), "is in both add and remove volume list");
     add(&id, &fits).expect(202);
-    assert_eq!(members(&scene, &id), [fits.clone()]);
+    assert_eq!(members(&scene, &id), std::slice::from_ref(&fits));
     refused(&add(&id, &fits), "no valid name, description, addvolumes");
     let second = scene.post(&format!("{T}/block/volumeGroups"), &body).expect(202).id();
     refused(&add(&second, &fits), &format!("already in group {id}"));
