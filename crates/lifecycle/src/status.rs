@@ -1,4 +1,6 @@
-//! The OpenSDS words, derived on the way out and stored nowhere (surface page, section 2.1).
+//! The OpenSDS words, derived on the way out and stored nowhere (surface page, section 2.1): a word
+//! that were stored beside the facts could contradict them. So what reads them is a function of the
+//! record and of nothing else.
 
 use osds_model::{Attachment, Phase, Presence, VolumeGroup, VolumeState};
 
