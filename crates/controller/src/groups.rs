@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use osds_lifecycle::{status, volume};
+use osds_lifecycle::{Refused, status, volume};
 use osds_model::{
     Capacity, GroupId, Pool, PoolId, Profile, ProfileId, Timestamp, Volume, VolumeGroup, VolumeId,
 };
@@ -23,7 +23,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use crate::volumes::{DEFAULT_ZONE, with_state};
-use crate::{Caller, Controller, Error, requests};
+use crate::{Caller, Controller, Error, copies, requests};
 
 /// Longest name.
 const MOST_LETTERS: usize = 255;
@@ -204,19 +204,17 @@ impl Controller {
             }
             let mut txn = Txn::new();
             for member in members.iter().filter_map(|id| view.get::<Volume>(*id)) {
-                let state = volume::delete(&member.state).map_err(|_| {
+                let state = volume::delete(&member.state).map_err(|refused| {
                     let id = member.id;
-                    failed(format!(
-                        "volume {id} in group {} is attached. Need to detach first.",
-                        old.id
-                    ))
+                    let group = old.id;
+                    failed(if matches!(refused, Refused::HasSnapshots { .. }) {
+                        format!("volume {id} in group still has snapshots")
+                    } else {
+                        format!("volume {id} in group {group} is attached. Need to detach first.")
+                    })
                 })?;
-                if view.snapshots_of_volume(member.id).next().is_some() {
-                    return Err(failed(format!(
-                        "volume {} in group still has snapshots",
-                        member.id
-                    )));
-                }
+                copies::none_under_way(view, member.id, None)
+                    .map_err(|why| failed(format!("volume {} in group: {why}", member.id)))?;
                 txn = if state == member.state {
                     // Named all the same: else it could go, and with it the last one to take the
                     // group's record along.

@@ -11,6 +11,7 @@ mod attachments;
 mod bootstrap;
 mod census;
 mod clock;
+mod copies;
 mod error;
 mod groups;
 mod hosts;
@@ -18,6 +19,7 @@ mod pools;
 mod profiles;
 pub mod reconcile;
 mod requests;
+mod snapshots;
 mod status;
 mod volumes;
 mod wait;
@@ -41,7 +43,8 @@ pub use osds_store::{AttachmentsWhere, HostsWhere, OneOf, SnapshotsWhere, Volume
 pub use profiles::{NewProfile, ProfileUpdate};
 pub use reconcile::{Figures, Reconciler, Settings};
 pub use requests::Once;
-pub use status::{attachment_status, volume_status};
+pub use snapshots::{NewSnapshot, SnapshotUpdate, Snapshotted};
+pub use status::{attachment_status, snapshot_status, volume_status};
 pub use volumes::{NewVolume, VolumeUpdate};
 
 /// The docks that this controller talks to.

@@ -4,7 +4,7 @@
 //! records and may not know the rules.
 
 use osds_lifecycle::status;
-use osds_model::{Attachment, Volume};
+use osds_model::{Attachment, SnapshotState, Volume};
 
 use crate::Attached;
 
@@ -18,6 +18,12 @@ pub fn volume_status(volume: &Volume) -> &'static str {
 #[must_use]
 pub fn attachment_status(attachment: &Attachment) -> &'static str {
     status::attachment(attachment)
+}
+
+/// The status word of a snapshot.
+#[must_use]
+pub fn snapshot_status(snapshot: &SnapshotState) -> &'static str {
+    status::snapshot(snapshot)
 }
 
 impl Attached {

@@ -18,6 +18,7 @@ use osds_store::{Txn, Versioned, View, VolumesWhere, decide};
 use tracing::info;
 use uuid::Uuid;
 
+use crate::copies::{self, Origin};
 use crate::{Caller, Controller, Error, profiles, requests};
 
 pub(crate) const DEFAULT_ZONE: &str = "default";
@@ -29,9 +30,9 @@ pub struct NewVolume {
     pub name: String,
     /// Words for people.
     pub description: String,
-    /// GiB.
+    /// GiB; 0 for a copy that is as large as its source.
     pub size: i64,
-    /// Where; empty means `default`.
+    /// Where; empty means where its source is, or `default`.
     pub availability_zone: String,
     /// Profile id; empty means the default profile.
     pub profile: String,
@@ -43,6 +44,8 @@ pub struct NewVolume {
     pub metadata: BTreeMap<String, String>,
     /// Snapshot to make it from; may be empty.
     pub snapshot: String,
+    /// Volume to make it a copy of; may be empty.
+    pub source_volume: String,
 }
 
 /// An edit of a volume; what is `None` stays.
@@ -74,10 +77,12 @@ impl Controller {
                 return Ok((Txn::new(), Volume::clone(before)));
             }
             let profile = profiles::for_volume(view, &new.profile)?;
-            let size = check_new(&new)?;
+            let origin = copies::origin(view, caller, &new)?;
+            let size = check_new(&new, origin.as_ref())?;
             let limits = osds_selector::limits_of(profile)
                 .map_err(|bad| Error::Invalid(format!("create volume failed: {bad}")))?;
-            let (pool, terms) = choose(view, profile, &new, size)?;
+            let (pool, terms) = choose(view, profile, &new, origin.as_ref(), size)?;
+            let source = origin.as_ref().map(Origin::source);
             let volume = Volume {
                 id,
                 created_at,
@@ -86,19 +91,23 @@ impl Controller {
                 user: caller.user.clone(),
                 name: new.name.clone(),
                 description: new.description.clone(),
-                availability_zone: zone(&new).to_owned(),
+                availability_zone: zone(&new, origin.as_ref()).to_owned(),
                 profile: profile.id,
                 pool: pool.id,
-                snapshot: None,
+                snapshot: source.and_then(|source| source.snapshot),
                 group: None,
                 metadata: new.metadata.clone(),
-                state: VolumeState { limits, ..volume::new(size, terms) },
+                state: VolumeState { limits, source, ..volume::new(size, terms) },
             };
-            let txn = Txn::new()
+            let mut txn = Txn::new()
                 .create(volume.clone())
                 .replace(pool, with_allocated(pool, pool.allocated.plus(size)))
                 // Written, though unchanged: else a profile could be deleted at this very moment.
                 .replace(profile, Profile::clone(profile));
+            if let Some(Origin { volume: source, .. }) = origin {
+                // Likewise: else it could go at this very moment.
+                txn = txn.replace(source, Volume::clone(source));
+            }
             Ok((requests::remember(txn, view, caller, id, created_at), volume))
         });
         let volume = made.await?;
@@ -225,12 +234,8 @@ impl Controller {
         let wished = decide(self.store.as_ref(), |view| {
             let old = find(view, caller, id)?;
             let state = volume::delete(&old.state).map_err(|refused| in_use(old, &refused))?;
-            if view.snapshots_of_volume(old.id).next().is_some() {
-                return Err(Error::Invalid(format!(
-                    "delete volume failed: volume {id} can not be deleted, because it still has \
-                     snapshots"
-                )));
-            }
+            copies::none_under_way(view, old.id, None)
+                .map_err(|why| Error::Invalid(format!("delete volume failed: {why}")))?;
             if state == old.state {
                 return Ok((Txn::new(), old.id));
             }
@@ -272,19 +277,26 @@ pub(crate) fn with_allocated(pool: &Pool, allocated: Capacity) -> Pool {
     Pool { allocated, ..pool.clone() }
 }
 
-fn check_new(new: &NewVolume) -> Result<Capacity, Error> {
+fn check_new(new: &NewVolume, origin: Option<&Origin<'_>>) -> Result<Capacity, Error> {
     const DOING: &str = "create volume failed: ";
     check_name(&new.name, DOING)?;
-    if !new.snapshot.is_empty() {
-        return Err(Error::Invalid(format!(
-            "{DOING}volumes cannot be made from snapshots yet; leave snapshotId out"
-        )));
+    if let Some(origin) = origin
+        && new.size == 0
+    {
+        return Ok(origin.size);
     }
-    positive(new.size)
-        .ok_or_else(|| Error::Invalid(format!("{DOING}invalid volume size: {}", new.size)))
+    let size = positive(new.size)
+        .ok_or_else(|| Error::Invalid(format!("{DOING}invalid volume size: {}", new.size)))?;
+    match origin.filter(|origin| size < origin.size) {
+        None => Ok(size),
+        Some(origin) => Err(Error::Invalid(format!(
+            "{DOING}size of volume must be equal to or bigger than size of the {}",
+            if origin.snapshot.is_some() { "snapshot" } else { "volume it is copied from" }
+        ))),
+    }
 }
 
-fn check_name(name: &str, doing: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str, doing: &str) -> Result<(), Error> {
     if validate::volume_name(name) {
         return Ok(());
     }
@@ -297,6 +309,7 @@ fn choose<'a>(
     view: &'a View,
     profile: &Profile,
     new: &NewVolume,
+    origin: Option<&Origin<'_>>,
     size: Capacity,
 ) -> Result<(&'a Versioned<Pool>, Terms), Error> {
     let doing =
@@ -311,26 +324,49 @@ fn choose<'a>(
             doing(&format_args!("pool {id} not found: Wrong resource uuid provided!"))
         })?),
     };
-    let ask = Ask { size, availability_zone: zone(new), multi_attach, pool, profile };
-    let chosen = osds_selector::choose(view.iter::<Pool>().map(|pool| &**pool), &ask)
-        .map_err(|no_pool| doing(&no_pool))?;
+    let pool = match (pool, origin) {
+        (Some(asked), Some(origin)) if asked != origin.volume.pool => {
+            return Err(doing(&format_args!(
+                "a copy is made in the pool of its source, {}; leave poolId out",
+                origin.volume.pool
+            )));
+        }
+        (pool, origin) => pool.or(origin.map(|origin| origin.volume.pool)),
+    };
+    let availability_zone = zone(new, origin);
+    let ask = Ask { size, availability_zone, multi_attach, pool, profile };
+    let chosen = osds_selector::choose(view.iter::<Pool>().map(|pool| &**pool), &ask);
+    let chosen = chosen.map_err(|no_pool| match origin {
+        None => doing(&no_pool),
+        Some(_) => doing(&format_args!("a copy is made in the pool of its source: {no_pool}")),
+    })?;
     let pool = view.get::<Pool>(chosen.id).ok_or_else(|| lost_pool(chosen.id))?;
     Ok((pool, Terms { multi_attach, max_attachments }))
 }
 
-fn zone(new: &NewVolume) -> &str {
-    if new.availability_zone.is_empty() { DEFAULT_ZONE } else { &new.availability_zone }
+fn zone<'a>(new: &'a NewVolume, origin: Option<&Origin<'a>>) -> &'a str {
+    match (new.availability_zone.as_str(), origin) {
+        ("", Some(origin)) => &origin.volume.availability_zone,
+        ("", None) => DEFAULT_ZONE,
+        (asked, _) => asked,
+    }
 }
 
 fn positive(gib: i64) -> Option<Capacity> {
     u64::try_from(gib).ok().filter(|gib| *gib > 0).and_then(Capacity::from_gib)
 }
 
-fn lost_pool(id: PoolId) -> Error {
+pub(crate) fn lost_pool(id: PoolId) -> Error {
     Error::NotFound(format!("pool {id} not found: Wrong resource uuid provided!"))
 }
 
 fn in_use(volume: &Volume, refused: &Refused) -> Error {
+    if let Refused::HasSnapshots { .. } = refused {
+        return Error::Invalid(format!(
+            "delete volume failed: volume {} can not be deleted, because it still has snapshots",
+            volume.id
+        ));
+    }
     let word = status::volume(&volume.state);
     debug_assert!(matches!(refused, Refused::InUse { .. }), "{refused}");
     let at_rest = volume.state.presence == Presence::Unwanted

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use osds_lifecycle::status;
-use osds_model::{AttachmentId, VolumeId};
+use osds_model::{AttachmentId, SnapshotId, VolumeId};
 use osds_store::{Hint, Kind, View, Watch};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,18 @@ impl Controller {
             let found = view.get::<osds_model::Volume>(volume);
             let held = found.and_then(|v| v.state.attachments.get(&host));
             held.is_none_or(|h| h.id != attachment || status::attachment_at_rest(h))
+        };
+        self.wait_until(volume, limit, at_rest).await;
+    }
+
+    /// Waits until nothing is under way for the snapshot, it is gone, or `limit` is over.
+    pub async fn wait_for_snapshot(&self, snapshot: SnapshotId, limit: Duration) {
+        let record = self.store.view().get::<osds_model::Snapshot>(snapshot).cloned();
+        let Some(volume) = record.map(|record| record.volume) else { return };
+        let at_rest = move |view: &View| {
+            let found = view.get::<osds_model::Volume>(volume);
+            let state = found.and_then(|v| v.state.snapshots.get(&snapshot));
+            state.is_none_or(status::snapshot_at_rest)
         };
         self.wait_until(volume, limit, at_rest).await;
     }

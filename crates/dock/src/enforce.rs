@@ -7,21 +7,27 @@
 //! Must stay true: a wish is on the ledger before the first step, and the ledger knows that a
 //! volume exists before the answer says so, so that a volume that is lost later is never made anew.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use osds_dock_api::DockError;
-use osds_drivers::{BlocksId, DriverError, ExportFacts};
+use osds_drivers::{BlocksId, DriverError, ExportFacts, Hold, SnapshotFacts};
 use osds_keyring::chap;
-use osds_lifecycle::enforcer::{self, Facts, Failures, Served, Step};
+use osds_lifecycle::enforcer::{self, Facts, Failures, Served, SnapshotFact, Step};
 use osds_model::{
-    Applied, Capacity, Fault, FaultKind, Grant, HostId, Presence, Secret, VolumeId, VolumeWish,
+    Applied, Capacity, Fault, FaultKind, Grant, HostId, Presence, Secret, SnapshotId, Source,
+    VolumeId, VolumeWish,
 };
 use tokio::sync::Mutex;
 use tracing::{debug, info, warn};
+use uuid::Uuid;
 
 use crate::{Dock, LedgerError};
+
+/// The longest that writes wait for a copy. Hosts give up on a command after 30 s and more.
+const HOLD: Duration = Duration::from_secs(10);
 
 impl Dock {
     /// Puts the wish on the ledger and works until no step is left.
@@ -77,8 +83,12 @@ impl Dock {
             Ok(size) => (size, None),
             Err(error) => (None, Some(error.to_fault())),
         };
+        let (snapshots, unknown) = match self.snapshots(wish).await {
+            Ok(snapshots) => (snapshots, unknown),
+            Err(error) => (BTreeMap::new(), unknown.or_else(|| Some(error.to_fault()))),
+        };
         let Some(export) = self.target.export_of(wish.volume).await? else {
-            return Ok(Facts { size, unknown, ..Facts::default() });
+            return Ok(Facts { size, unknown, snapshots, ..Facts::default() });
         };
         let stale = size.is_some() && self.is_stale(wish, export.blocks).await;
         let (limits, offered) = (Some(export.limits), Some(export.size));
@@ -87,7 +97,7 @@ impl Dock {
             // As if by no name that was granted: each host is put out, and let in to what is there.
             served.values_mut().for_each(|served| served.initiators.clear());
         }
-        Ok(Facts { size, unknown, served, limits, offered })
+        Ok(Facts { size, unknown, served, snapshots, limits, offered })
     }
 
     /// Whether hosts reach other blocks than the volume's: those of one that was lost, while it was
@@ -105,6 +115,22 @@ impl Dock {
     async fn size(&self, wish: &VolumeWish) -> Result<Option<Capacity>, DriverError> {
         let found = self.storage.find(&self.pool_name(wish).await?, wish.volume).await?;
         Ok(found.map(|found| found.size))
+    }
+
+    /// Those of the wish that are there; what else there may be is nobody's business here.
+    async fn snapshots(
+        &self,
+        wish: &VolumeWish,
+    ) -> Result<BTreeMap<SnapshotId, SnapshotFact>, DriverError> {
+        if wish.snapshots.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let (pool, of) =
+            (self.pool_name(wish).await?, Vec::from_iter(wish.snapshots.keys().copied()));
+        let found = self.storage.snapshots(&pool, wish.volume, &of).await?;
+        let fact =
+            |facts: SnapshotFacts| facts.whole.map_or(SnapshotFact::Begun, SnapshotFact::Whole);
+        Ok(found.into_iter().map(|(id, facts)| (id, fact(facts))).collect())
     }
 
     async fn work(&self, wish: &VolumeWish) -> Result<(Facts, Applied), DockError> {
@@ -160,8 +186,22 @@ impl Dock {
                 self.target.revoke(volume, host).await?;
                 info!(volume_id = %volume, host_id = %host, "host put out");
             }
+            Step::DeleteSnapshot(id) => {
+                self.storage.delete_snapshot(&self.pool_name(wish).await?, volume, id).await?;
+                info!(volume_id = %volume, snapshot_id = %id, "snapshot deleted");
+            }
+            Step::Snapshot(id) => {
+                let pool = self.pool_name(wish).await?;
+                let take = |hold| self.storage.snapshot(&pool, volume, id, hold);
+                self.held(volume, id.0, take).await?;
+                info!(volume_id = %volume, snapshot_id = %id, "snapshot taken");
+            }
             Step::Create(size) => {
-                self.storage.create(&self.pool_name(wish).await?, volume, size).await?;
+                let pool = self.pool_name(wish).await?;
+                match wish.source {
+                    None => drop(self.storage.create(&pool, volume, size).await?),
+                    Some(source) => self.create_copy(&pool, volume, size, source).await?,
+                }
             }
             Step::Extend(size) => {
                 self.storage.extend(&self.pool_name(wish).await?, volume, size).await?;
@@ -191,6 +231,62 @@ impl Dock {
             }
         }
         Ok(())
+    }
+
+    /// A volume that begins as a copy. A snapshot does not change; a volume has its turn and its
+    /// writes held. Turns are taken in the order of copying, which has no circles: what is copied
+    /// was made before.
+    async fn create_copy(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+        source: Source,
+    ) -> Result<(), DriverError> {
+        let copy = |hold| self.storage.create_copy(pool, volume, size, source, hold);
+        match source.snapshot {
+            Some(_) => drop(copy(Hold::needless()).await?),
+            None => {
+                let turn = self.turn(source.volume);
+                let _theirs = turn.lock().await;
+                self.held(source.volume, volume.0, copy).await?;
+            }
+        }
+        info!(volume_id = %volume, source = %source.volume, "volume copied");
+        Ok(())
+    }
+
+    /// Takes a copy while no write reaches `volume`, whose turn it is. One for which writes had to
+    /// wait in vain is not tried again while hosts have the volume: they would wait each time.
+    async fn held<T, F>(
+        &self,
+        volume: VolumeId,
+        copy: Uuid,
+        take: impl FnOnce(Hold) -> F + Send,
+    ) -> Result<T, DriverError>
+    where
+        F: Future<Output = Result<T, DriverError>> + Send,
+    {
+        let hold = self.target.quiesce(volume, HOLD).await?;
+        if !hold.is_needed() {
+            self.too_slow().remove(&copy);
+            return take(hold).await;
+        }
+        if let Some(why) = self.too_slow().get(&copy).cloned() {
+            drop(hold);
+            return Err(DriverError::new(FaultKind::NotSupported, why));
+        }
+        let taken = take(hold).await;
+        if let Err(error) = &taken
+            && error.kind == FaultKind::NotSupported
+        {
+            self.too_slow().insert(copy, error.chain());
+        }
+        taken
+    }
+
+    fn too_slow(&self) -> MutexGuard<'_, HashMap<Uuid, String>> {
+        self.too_slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The grant with its secrets in clear, for the target. One whose secrets do not open is never

@@ -309,6 +309,8 @@ mod tests {
             exists: false,
             guarded: false,
             limits: osds_model::IoLimits::NONE,
+            source: None,
+            snapshots: BTreeMap::new(),
             hosts: BTreeMap::new(),
         }
     }

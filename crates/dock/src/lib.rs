@@ -55,6 +55,8 @@ pub struct Dock {
     pools: Mutex<HashMap<PoolId, String>>,
     /// One volume is worked on by one task at a time; an entry lives while somebody uses it.
     busy: Mutex<HashMap<VolumeId, Arc<tokio::sync::Mutex<()>>>>,
+    /// Copies (snapshots, volumes) that writes could not wait for, and why.
+    too_slow: Mutex<HashMap<Uuid, String>>,
 }
 
 impl Dock {
@@ -67,8 +69,8 @@ impl Dock {
         ledger: Ledger,
         keys: Arc<Keyring>,
     ) -> Self {
-        let (pools, busy) = (Mutex::default(), Mutex::default());
-        Self { identity, storage, target, ledger, keys, pools, busy }
+        let (pools, busy, too_slow) = Default::default();
+        Self { identity, storage, target, ledger, keys, pools, busy, too_slow }
     }
 
     /// The id of the pool with this name in the driver YAML.

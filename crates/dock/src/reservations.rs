@@ -160,6 +160,8 @@ mod tests {
             exists: true,
             guarded: false,
             limits: IoLimits::NONE,
+            source: None,
+            snapshots: BTreeMap::new(),
             hosts: BTreeMap::from_iter(hosts),
         }
     }

@@ -60,6 +60,8 @@ impl Scene {
             exists: generation > 1,
             guarded: false,
             limits: IoLimits::NONE,
+            source: None,
+            snapshots: BTreeMap::new(),
             hosts: hosts.iter().map(|host| (*host, grant(*host))).collect(),
         }
     }

@@ -17,6 +17,7 @@ pub mod target;
 pub use error::DriverError;
 pub use reservations::{KeptReservations, ReservationShelf};
 pub use storage::{
-    BlockSource, BlocksId, EntryName, PoolEntry, PoolReport, StorageDriver, VolumeFacts,
+    BlockSource, BlocksId, EntryName, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
+    VolumeFacts,
 };
 pub use target::{ExportFacts, HostFacts, TargetCapabilities, TargetDriver};

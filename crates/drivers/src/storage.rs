@@ -4,15 +4,20 @@
 //! own: what is true is what the backend says, so that a lost answer or a hand that moved things
 //! cannot make it lie.
 
+pub(crate) mod copy;
 pub mod file;
+mod hold;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use osds_model::pool::PoolSpec;
-use osds_model::{Capacity, VolumeId};
+use osds_model::{Capacity, SnapshotId, Source, VolumeId};
+
+pub use hold::Hold;
 
 use crate::DriverError;
 
@@ -70,6 +75,61 @@ pub trait StorageDriver: Send + Sync + 'static {
     /// `Gone` when there is no such volume.
     async fn open(&self, pool: &str, volume: VolumeId) -> Result<BlockSource, DriverError>;
 
+    /// Makes sure the volume is there as a copy of the source as it was at one moment of this call,
+    /// with zeros behind it up to this size. What an interrupted call left is begun anew; a volume
+    /// that is there keeps its blocks. The source is in the same pool, nobody's writes reach it
+    /// while `hold` lasts, and `hold` is let go as soon as the copy is fixed.
+    ///
+    /// # Errors
+    /// `Gone` when there is no such source; `NotSupported` when the copy takes longer than writes
+    /// can be held; others as for `create`. Never a volume that is not that copy.
+    async fn create_copy(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+        source: Source,
+        hold: Hold,
+    ) -> Result<VolumeFacts, DriverError>;
+
+    /// Makes sure there is this snapshot of the volume as it was at one moment of this call. What
+    /// an interrupted call left is begun anew; a snapshot that is there stays as it is. Nobody's
+    /// writes reach the volume while `hold` lasts, and `hold` is let go as soon as the snapshot is
+    /// fixed. It does not change when the volume does, and outlives its loss.
+    ///
+    /// # Errors
+    /// `Gone` when there is no such volume; `NotSupported` when it takes longer than writes can be
+    /// held; `NoSpace`; others as they come.
+    async fn snapshot(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+        hold: Hold,
+    ) -> Result<(), DriverError>;
+
+    /// Makes sure the snapshot and whatever was begun of it are gone.
+    ///
+    /// # Errors
+    /// The backend cannot do it now; the snapshot may or may not be there.
+    async fn delete_snapshot(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+    ) -> Result<(), DriverError>;
+
+    /// Which of these snapshots of the volume are there, in part at least.
+    ///
+    /// # Errors
+    /// The backend cannot be asked.
+    async fn snapshots(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        of: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, SnapshotFacts>, DriverError>;
+
     /// Everything in the pool, sorted by name; what is not ours is listed as foreign.
     ///
     /// # Errors
@@ -91,6 +151,13 @@ pub struct PoolReport {
 pub struct VolumeFacts {
     /// How large it is.
     pub size: Capacity,
+}
+
+/// A snapshot as the backend knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// How large it is; `None` for what an interrupted call left.
+    pub whole: Option<Capacity>,
 }
 
 /// The blocks of a volume.
@@ -144,6 +211,8 @@ pub struct PoolEntry {
 pub enum EntryName {
     /// A volume of ours.
     Volume(VolumeId),
+    /// A snapshot of a volume of ours.
+    Snapshot(VolumeId, SnapshotId),
     /// Something else, by the backend's name for it; never touched.
     Foreign(String),
 }

@@ -9,13 +9,14 @@ pub mod embedded;
 pub mod local;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
 use osds_model::usage::{TargetUsage, VolumeUsage};
 use osds_model::{Capacity, Connection, Grant, HostId, IoLimits, Secret, VolumeId};
 
-use crate::{BlockSource, BlocksId, DriverError};
+use crate::{BlockSource, BlocksId, DriverError, Hold};
 
 /// A target that exports volumes to hosts.
 #[async_trait]
@@ -73,6 +74,16 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// # Errors
     /// The target cannot be told.
     async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError>;
+
+    /// Holds back every command that would write to the volume, of every host, from the moment this
+    /// returns: all that were under way have ended, and no other is begun. What was answered can be
+    /// read from the blocks. Reads go on; putting a host out waits for nothing. Ends by itself after
+    /// `most`. Nothing has to be held where the volume is not exported; a target that cannot hold
+    /// writes says so ([`Hold::impossible`]).
+    ///
+    /// # Errors
+    /// `Temporary` when commands under way do not end.
+    async fn quiesce(&self, volume: VolumeId, most: Duration) -> Result<Hold, DriverError>;
 
     /// What is really exported, read back from the target itself.
     ///

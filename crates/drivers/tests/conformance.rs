@@ -44,6 +44,9 @@ macro_rules! storage_suite {
             what_is_not_ours_is_listed_and_left_alone,
             calls_at_once_end_in_one_volume,
             pools_are_reported_by_name,
+            a_snapshot_is_of_its_moment,
+            a_copy_is_a_volume_of_its_own,
+            a_copy_counts_only_while_writes_were_held,
         );
     };
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use osds_model::{
     Applied, Attachment, Capacity, Fault, FaultKind, HostId, HostOutcome, Phase, Presence,
-    VolumeOutcome, VolumeState,
+    SnapshotOutcome, VolumeOutcome, VolumeState,
 };
 
 use crate::access::is_promise;
@@ -77,7 +77,31 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
             *shared = Arc::new(held);
         }
     }
+    fold_snapshots(&mut next, applied);
     Confirmed::Known(next)
+}
+
+/// A snapshot is forgotten when the dock says that it is gone, and only then.
+fn fold_snapshots(next: &mut VolumeState, applied: &Applied) {
+    next.snapshots.retain(|id, snapshot| {
+        snapshot.wanted || applied.snapshots.get(id) != Some(&SnapshotOutcome::Absent)
+    });
+    for (id, snapshot) in &mut next.snapshots {
+        match (applied.snapshots.get(id), snapshot.wanted) {
+            (Some(SnapshotOutcome::Present(size)), true) => {
+                snapshot.made = Some(*size);
+                snapshot.fault = None;
+            }
+            (Some(SnapshotOutcome::Failed(fault)), _) => snapshot.fault = Some(fault.clone()),
+            (Some(SnapshotOutcome::Absent), _) => {
+                let message = "the dock says the snapshot is not there";
+                snapshot.fault = Some(Fault::new(FaultKind::Gone, message));
+            }
+            // A dock does not say so, and names every snapshot of the wish; if one day it did
+            // otherwise, ask again.
+            (Some(SnapshotOutcome::Present(_)), false) | (None, _) => {}
+        }
+    }
 }
 
 /// Why a host other than `host` may still be served though it should not be.
@@ -100,6 +124,9 @@ pub fn blame(state: &VolumeState, fault: &Fault) -> VolumeState {
     }
     for held in next.attachments.values_mut().filter(|held| held.phase != Phase::Attached) {
         Arc::make_mut(held).fault = Some(fault.clone());
+    }
+    for snapshot in next.snapshots.values_mut().filter(|s| !s.wanted || s.made.is_none()) {
+        snapshot.fault = Some(fault.clone());
     }
     next
 }

@@ -2,14 +2,17 @@
 //!
 //! The order is the safety: hosts are put out before anybody is let in, and a volume is deleted
 //! only when nobody is served. A step that failed is not tried again in the same pass, and blocks
-//! what depends on it. A wish that is older than the one on the ledger is refused. Putting a host
+//! what depends on it. A snapshot needs nobody to be out: writes are held while it is taken. It
+//! comes before the volume grows and before anybody is let in, so it is of the moment that was
+//! asked for as nearly as can be, and a volume goes after its snapshots. A wish that is older than the one on the ledger is refused. Putting a host
 //! out waits for nothing: not for the storage, which may be what is broken.
 
 use std::collections::BTreeMap;
 
 use osds_model::{
     Applied, AttachMode, Authentication, Capacity, Connection, Fault, FaultKind, Grant, HostId,
-    HostOutcome, Initiator, IoLimits, Presence, VolumeOutcome, VolumeWish,
+    HostOutcome, Initiator, IoLimits, Presence, SnapshotId, SnapshotOutcome, SnapshotWish,
+    VolumeOutcome, VolumeWish,
 };
 
 /// What is really there, read back from the drivers.
@@ -21,10 +24,21 @@ pub struct Facts {
     pub unknown: Option<Fault>,
     /// Whom the target serves.
     pub served: BTreeMap<HostId, Served>,
+    /// Which of the snapshots in the wish are there.
+    pub snapshots: BTreeMap<SnapshotId, SnapshotFact>,
     /// How much I/O the target carries out; `None` while it does not export the volume.
     pub limits: Option<IoLimits>,
     /// How large the target tells hosts that it is; `None` while it does not export the volume.
     pub offered: Option<Capacity>,
+}
+
+/// How much of a snapshot is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SnapshotFact {
+    /// All of it, of this size.
+    Whole(Capacity),
+    /// Only what was left when something cut off the making of it.
+    Begun,
 }
 
 /// How a host is served.
@@ -56,8 +70,12 @@ impl Served {
 pub enum Step {
     /// Put this host out; done only when none of its commands can land any more.
     Revoke(HostId),
-    /// Make the volume, of this size.
+    /// Take this snapshot away.
+    DeleteSnapshot(SnapshotId),
+    /// Make the volume, of this size, as a copy of what the wish names.
     Create(Capacity),
+    /// Take this snapshot.
+    Snapshot(SnapshotId),
     /// Make it this large.
     Extend(Capacity),
     /// Tell the hosts of an exported volume that it is this large.
@@ -101,19 +119,34 @@ pub fn accept(held: Option<&VolumeWish>, offered: &VolumeWish) -> Result<VolumeW
     if offered.generation < held.generation {
         return Err(Rejected::Stale { offered: offered.generation.0, held: held.generation.0 });
     }
-    // `exists` is what the controller has learnt in the meantime, not part of what is wished.
-    let same = VolumeWish { exists: held.exists, ..offered.clone() } == *held;
-    if offered.generation == held.generation && !same {
+    if offered.generation == held.generation && asked(offered) != asked(held) {
         return Err(Rejected::Changed(offered.generation.0));
     }
-    Ok(VolumeWish { exists: held.exists || offered.exists, ..offered.clone() })
+    let mut kept = VolumeWish { exists: held.exists || offered.exists, ..offered.clone() };
+    for (id, snapshot) in &mut kept.snapshots {
+        snapshot.exists |= held.snapshots.get(id).is_some_and(|held| held.exists);
+    }
+    Ok(kept)
+}
+
+/// What is wished, without what the controller has learnt in the meantime: that something exists,
+/// and that a snapshot which shall go is gone.
+fn asked(wish: &VolumeWish) -> VolumeWish {
+    let mut asked = VolumeWish { exists: false, ..wish.clone() };
+    asked.snapshots.retain(|_, snapshot| snapshot.wanted);
+    asked.snapshots.values_mut().for_each(|snapshot| snapshot.exists = false);
+    asked
 }
 
 /// What the ledger shall hold before an answer leaves: once the controller may know that the
 /// volume is there, the dock must not make it again.
 #[must_use]
 pub fn remember(held: &VolumeWish, facts: &Facts) -> VolumeWish {
-    VolumeWish { exists: held.exists || facts.size.is_some(), ..held.clone() }
+    let mut learnt = VolumeWish { exists: held.exists || facts.size.is_some(), ..held.clone() };
+    for (id, snapshot) in &mut learnt.snapshots {
+        snapshot.exists |= matches!(facts.snapshots.get(id), Some(SnapshotFact::Whole(_)));
+    }
+    learnt
 }
 
 /// The next driver call, or `None` when everything is as wished or cannot be made so now.
@@ -126,10 +159,18 @@ pub fn next_step(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<
     if facts.unknown.is_some() {
         return None;
     }
+    let leaving = wish
+        .snapshots
+        .iter()
+        .filter(|(id, snapshot)| !snapshot.wanted && facts.snapshots.contains_key(id));
+    if let Some(step) = leaving.map(|(id, _)| Step::DeleteSnapshot(*id)).find(open) {
+        return Some(step);
+    }
     match (wish.presence, facts.size) {
         (Presence::Unwanted, None) => None,
         (Presence::Unwanted, Some(_)) => {
-            Some(Step::Delete).filter(open).filter(|_| facts.served.is_empty())
+            let free = facts.served.is_empty() && facts.snapshots.is_empty();
+            Some(Step::Delete).filter(open).filter(|_| free)
         }
         // It was there and is lost: a new, empty volume in its place would hide that.
         (Presence::Wanted(_), None) if wish.exists => None,
@@ -141,7 +182,9 @@ pub fn next_step(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Option<
             let offer = offer.then_some(Step::Offer(made)).filter(open);
             let limit = facts.limits.is_some_and(|limits| limits != wish.limits);
             let limit = limit.then_some(Step::Limit).filter(open);
-            extend.or(offer).or(limit).or_else(|| next_grant(wish, facts, failed))
+            let snapshot = missing_snapshots(wish, facts).map(Step::Snapshot).find(open);
+            let volume = snapshot.or(extend).or(offer).or(limit);
+            volume.or_else(|| next_grant(wish, facts, failed))
         }
     }
 }
@@ -163,7 +206,48 @@ pub fn outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Applied {
     for host in facts.served.keys().filter(|host| !wish.hosts.contains_key(host)) {
         hosts.insert(*host, HostOutcome::RevokeFailed(why_not_revoked(*host, failed)));
     }
-    Applied { generation: wish.generation, volume, hosts }
+    let snapshots = wish.snapshots.iter();
+    let snapshots = snapshots
+        .map(|(id, wished)| (*id, snapshot_outcome(*id, *wished, facts, failed, &volume)))
+        .collect();
+    Applied { generation: wish.generation, volume, hosts, snapshots }
+}
+
+/// Snapshots that have to be taken. One that was taken before and is not there is lost.
+fn missing_snapshots<'a>(
+    wish: &'a VolumeWish,
+    facts: &'a Facts,
+) -> impl Iterator<Item = SnapshotId> + 'a {
+    let whole = |id| matches!(facts.snapshots.get(id), Some(SnapshotFact::Whole(_)));
+    let missing = wish.snapshots.iter().filter(move |(id, s)| s.wanted && !s.exists && !whole(*id));
+    missing.map(|(id, _)| *id)
+}
+
+fn snapshot_outcome(
+    id: SnapshotId,
+    wish: SnapshotWish,
+    facts: &Facts,
+    failed: &Failures,
+    volume: &VolumeOutcome,
+) -> SnapshotOutcome {
+    if let Some(fault) = &facts.unknown {
+        return SnapshotOutcome::Failed(fault.clone());
+    }
+    let of = |step: Step| failed.get(&step).cloned();
+    let fault = match (wish.wanted, facts.snapshots.get(&id)) {
+        (false, None) => return SnapshotOutcome::Absent,
+        (false, Some(_)) => of(Step::DeleteSnapshot(id)),
+        (true, Some(SnapshotFact::Whole(size))) => return SnapshotOutcome::Present(*size),
+        (true, Some(SnapshotFact::Begun) | None) if wish.exists => Some(Fault::new(
+            FaultKind::Gone,
+            "the snapshot was taken and is not there any more; restore it, or delete it",
+        )),
+        (true, Some(SnapshotFact::Begun) | None) => of(Step::Snapshot(id)).or(match volume {
+            VolumeOutcome::Failed(fault) => Some(fault.clone()),
+            VolumeOutcome::Present(_) | VolumeOutcome::Absent => None,
+        }),
+    };
+    SnapshotOutcome::Failed(fault.unwrap_or_else(not_yet))
 }
 
 /// Hosts that are served and shall not be, or not like this.
@@ -188,10 +272,14 @@ fn volume_outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Volume
     }
     let of = |step: Step| failed.get(&step).cloned();
     let fault = match (wish.presence, facts.size) {
-        (Presence::Unwanted, None) if facts.served.is_empty() => return VolumeOutcome::Absent,
+        (Presence::Unwanted, None) if facts.served.is_empty() && facts.snapshots.is_empty() => {
+            return VolumeOutcome::Absent;
+        }
         (Presence::Unwanted, _) => {
             let revoke = facts.served.keys().find_map(|host| of(Step::Revoke(*host)));
-            of(Step::Delete).or(revoke)
+            let snapshots = facts.snapshots.keys();
+            let snapshot = snapshots.into_iter().find_map(|id| of(Step::DeleteSnapshot(*id)));
+            of(Step::Delete).or(revoke).or(snapshot)
         }
         (Presence::Wanted(_), None) if wish.exists => Some(Fault::new(
             FaultKind::Gone,
@@ -221,7 +309,9 @@ fn why_not_granted(host: HostId, volume: &VolumeOutcome, failed: &Failures) -> F
     }
     let stuck = failed.iter().find_map(|(step, fault)| match step {
         Step::Revoke(other) => Some((other, fault)),
-        Step::Create(_)
+        Step::DeleteSnapshot(_)
+        | Step::Create(_)
+        | Step::Snapshot(_)
         | Step::Extend(_)
         | Step::Offer(_)
         | Step::Limit

@@ -12,6 +12,7 @@ pub mod access;
 pub mod confirm;
 pub mod enforcer;
 pub mod refused;
+pub mod snapshot;
 pub mod status;
 pub mod volume;
 

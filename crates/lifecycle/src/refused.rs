@@ -5,7 +5,7 @@
 //! until somebody does what the remedy says. It carries ids and not names, since rules know no
 //! names; who shows it to people puts the name in (see [`Refused::host`]).
 
-use osds_model::{AttachMode, Capacity, HostId, Sharing};
+use osds_model::{AttachMode, Capacity, HostId, Sharing, SnapshotId};
 
 /// Why a request was not granted; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +119,36 @@ pub enum Refused {
         /// What was asked.
         wanted: Capacity,
     },
+    /// The volume has snapshots.
+    #[error("volume still has snapshots, such as {snapshot}; delete them first")]
+    HasSnapshots {
+        /// One of them.
+        snapshot: SnapshotId,
+    },
+    /// No snapshot can be taken of the volume now.
+    #[error(
+        "only the status of volume is available or in-use, the snapshot can be created; the \
+         volume is {status}"
+    )]
+    NoSnapshot {
+        /// Its status word.
+        status: &'static str,
+    },
+    /// The volume has as many snapshots as one may have.
+    #[error("the volume has {limit} snapshots already, the most there can be; delete one first")]
+    TooManySnapshots {
+        /// The most.
+        limit: usize,
+    },
+    /// The volume cannot be copied now.
+    #[error("the volume to copy is {status}; it can be copied when it is available or inUse")]
+    NotCopied {
+        /// Its status word.
+        status: &'static str,
+    },
+    /// Nothing can be made from the snapshot now.
+    #[error("only if the snapshot is available, the volume can be created")]
+    SnapshotNotReady,
     /// Force is for a detach that does not end by itself.
     #[error("detach the host first; force is only for a detach that does not finish")]
     NotDetaching,
@@ -142,6 +172,11 @@ impl Refused {
             | Self::NotAttachable { .. }
             | Self::NotExtendable { .. }
             | Self::NotLarger { .. }
+            | Self::HasSnapshots { .. }
+            | Self::NoSnapshot { .. }
+            | Self::TooManySnapshots { .. }
+            | Self::NotCopied { .. }
+            | Self::SnapshotNotReady
             | Self::NotDetaching => None,
         }
     }

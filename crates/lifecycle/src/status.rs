@@ -2,7 +2,7 @@
 //! that were stored beside the facts could contradict them. So what reads them is a function of the
 //! record and of nothing else.
 
-use osds_model::{Attachment, Phase, Presence, VolumeGroup, VolumeState};
+use osds_model::{Attachment, Phase, Presence, SnapshotState, VolumeGroup, VolumeState};
 
 /// `available`: made and free (a volume), or in place (an attachment).
 pub const AVAILABLE: &str = "available";
@@ -56,6 +56,24 @@ pub fn group<'a>(
     }
     let stuck = members.into_iter().any(|member| member.fault.is_some());
     if stuck { "errorDeleting" } else { "deleting" }
+}
+
+/// The status of a snapshot.
+#[must_use]
+pub fn snapshot(state: &SnapshotState) -> &'static str {
+    match (state.wanted, state.made, &state.fault) {
+        (true, None, None) => "creating",
+        (true, Some(_), None) => AVAILABLE,
+        (true, _, Some(_)) => "error",
+        (false, _, None) => "deleting",
+        (false, _, Some(_)) => "errorDeleting",
+    }
+}
+
+/// Whether nothing is under way for the snapshot.
+#[must_use]
+pub fn snapshot_at_rest(state: &SnapshotState) -> bool {
+    state.fault.is_some() || (state.wanted && state.made.is_some())
 }
 
 /// Whether nothing is under way for the volume itself: the word will not change without a new

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use osds_model::volume::Terms;
 use osds_model::{Capacity, Generation, Grant, IoLimits, Phase, PoolId, Presence, VolumeId};
-use osds_model::{VolumeState, VolumeWish};
+use osds_model::{SnapshotWish, VolumeState, VolumeWish};
 
 use crate::access::is_promise;
 use crate::refused::Refused;
@@ -28,6 +28,8 @@ pub fn new(size: Capacity, terms: Terms) -> VolumeState {
         made: None,
         taken_back: None,
         fault: None,
+        source: None,
+        snapshots: BTreeMap::new(),
         attachments: BTreeMap::new(),
     }
 }
@@ -56,7 +58,7 @@ pub fn extend(state: &VolumeState, size: Capacity) -> Result<VolumeState, Refuse
         let current = if state.fault.is_some() { made } else { made.max(wished) };
         return Err(Refused::NotLarger { current, wanted: size });
     }
-    let charged = footprint(state);
+    let charged = blocks(state);
     Ok(VolumeState {
         generation: state.generation.next(),
         presence: Presence::Wanted(size),
@@ -71,10 +73,13 @@ pub fn extend(state: &VolumeState, size: Capacity) -> Result<VolumeState, Refuse
 /// asking twice changes nothing.
 ///
 /// # Errors
-/// [`Refused::InUse`] while anybody has it.
+/// [`Refused::InUse`] while anybody has it; [`Refused::HasSnapshots`] while one is not gone.
 pub fn delete(state: &VolumeState) -> Result<VolumeState, Refused> {
     if let Some(holder) = state.attachments.keys().next() {
         return Err(Refused::InUse { holder: *holder });
+    }
+    if let Some(snapshot) = state.snapshots.keys().next() {
+        return Err(Refused::HasSnapshots { snapshot: *snapshot });
     }
     if state.presence == Presence::Unwanted {
         return Ok(state.clone());
@@ -84,7 +89,7 @@ pub fn delete(state: &VolumeState) -> Result<VolumeState, Refused> {
         presence: Presence::Unwanted,
         // The dock may have made or extended it and only its answer was lost: until it confirms
         // the end, the pool is charged for all that may be there.
-        made: Some(footprint(state)),
+        made: Some(blocks(state)),
         taken_back: None,
         fault: None,
         ..state.clone()
@@ -108,6 +113,13 @@ pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
                 .values()
                 .any(|held| held.phase != Phase::Detaching && is_promise(held.sharing)),
         limits: state.limits,
+        source: state.source,
+        // Those that shall go are named: what a dock finds and nobody names is left alone.
+        snapshots: state
+            .snapshots
+            .iter()
+            .map(|(id, s)| (*id, SnapshotWish { wanted: s.wanted, exists: s.made.is_some() }))
+            .collect(),
         hosts: state
             .attachments
             .iter()
@@ -121,10 +133,17 @@ pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
     }
 }
 
-/// What the volume takes of its pool: what it has, may have or shall have, whichever is most, until
-/// it is confirmed gone.
+/// What the volume and its snapshots take of their pool: what each has, may have or shall have,
+/// whichever is most, until it is confirmed gone. A snapshot is charged in full: it may be a full
+/// copy.
 #[must_use]
 pub fn footprint(state: &VolumeState) -> Capacity {
+    let sizes = state.snapshots.values().map(|snapshot| crate::snapshot::size(state, snapshot));
+    sizes.fold(blocks(state), Capacity::plus)
+}
+
+/// The volume's own part of [`footprint`].
+pub(crate) fn blocks(state: &VolumeState) -> Capacity {
     let made = state.made.max(state.taken_back).unwrap_or(Capacity::ZERO);
     match state.presence {
         Presence::Wanted(size) => size.max(made),
@@ -138,6 +157,7 @@ pub fn is_settled(state: &VolumeState) -> bool {
     is_as_wished(state)
         && state.fault.is_none()
         && state.attachments.values().all(|a| a.phase == Phase::Attached && a.fault.is_none())
+        && state.snapshots.values().all(|s| s.wanted && s.made.is_some() && s.fault.is_none())
 }
 
 /// Whether the volume itself, as last confirmed, is what shall be.

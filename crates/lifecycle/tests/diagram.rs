@@ -55,7 +55,8 @@ fn answered(
     host: Option<HostOutcome>,
 ) -> Option<VolumeState> {
     let hosts: BTreeMap<_, _> = host.into_iter().map(|outcome| (HOST, outcome)).collect();
-    let answer = Applied { generation: state.generation, volume: volume.clone(), hosts };
+    let (generation, snapshots) = (state.generation, BTreeMap::new());
+    let answer = Applied { generation, volume: volume.clone(), hosts, snapshots };
     match confirm(state, &answer) {
         Confirmed::Known(next) => Some(next),
         Confirmed::Gone { .. } => None,

@@ -6,14 +6,15 @@ use std::fmt::Write;
 
 use expect_test::{Expect, expect};
 use osds_lifecycle::access::{self, AttachRequest};
-use osds_lifecycle::enforcer::{self, Facts, Failures, Rejected, Served, Step};
+use osds_lifecycle::enforcer::{self, Facts, Failures, Rejected, Served, SnapshotFact, Step};
 use osds_lifecycle::{Confirmed, confirm, status, volume};
 use osds_model::access::AttachmentFacts;
 use osds_model::volume::Terms;
 use osds_model::{
     Applied, AttachMode, Attachment, AttachmentId, Authentication, Capacity, Connection,
     Credentials, Fault, FaultKind, Generation, Grant, HostId, HostOutcome, IoLimits, IoRate, Phase,
-    PoolId, Presence, Sealed, Sharing, VolumeId, VolumeOutcome, VolumeState, VolumeWish,
+    PoolId, Presence, Sealed, Sharing, SnapshotOutcome, VolumeId, VolumeOutcome, VolumeState,
+    VolumeWish,
 };
 
 use AttachMode::{ReadOnly as RO, ReadWrite as RW};
@@ -44,6 +45,8 @@ fn wish(presence: Presence, hosts: &[(HostId, AttachMode)]) -> VolumeWish {
         exists: true,
         guarded: false,
         limits: IoLimits::NONE,
+        source: None,
+        snapshots: BTreeMap::new(),
         hosts: hosts.iter().map(|&(host, mode)| (host, grant(mode))).collect(),
     }
 }
@@ -56,6 +59,7 @@ fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
         unknown: None,
         limits: None,
         offered: None,
+        snapshots: BTreeMap::new(),
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
     }
 }
@@ -93,6 +97,12 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
             Step::Offer(size) => facts.offered = Some(size),
             Step::Limit => facts.limits = Some(wish.limits),
             Step::Delete => facts.size = None,
+            Step::Snapshot(id) => {
+                facts.snapshots.insert(id, SnapshotFact::Whole(facts.size.unwrap()));
+            }
+            Step::DeleteSnapshot(id) => {
+                facts.snapshots.remove(&id);
+            }
         }
     }
     let applied = enforcer::outcome(wish, &facts, &failed);
@@ -100,6 +110,14 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
     let mut text = format!("{} -> {}", did.join(" "), volume_outcome(&applied.volume));
     for (host, outcome) in &applied.hosts {
         write!(text, ", {}: {}", name(*host), host_outcome(outcome)).unwrap();
+    }
+    for (id, outcome) in &applied.snapshots {
+        let outcome = match outcome {
+            SnapshotOutcome::Present(size) => size.to_string(),
+            SnapshotOutcome::Absent => "gone".to_owned(),
+            SnapshotOutcome::Failed(fault) => format!("failed ({})", short(fault)),
+        };
+        write!(text, ", {}: {outcome}", id.0.as_u128()).unwrap();
     }
     text
 }
@@ -117,6 +135,8 @@ fn step_word(step: Step) -> String {
         Step::Offer(size) => format!("offer({size})"),
         Step::Limit => "limit".into(),
         Step::Delete => "delete".into(),
+        Step::Snapshot(id) => format!("snapshot({})", id.0.as_u128()),
+        Step::DeleteSnapshot(id) => format!("delete snapshot({})", id.0.as_u128()),
     }
 }
 
@@ -412,7 +432,8 @@ fn record(presence: Presence, made: Option<u64>, held: &[(HostId, Attachment)]) 
 }
 
 fn answer(volume: VolumeOutcome, hosts: &[(HostId, HostOutcome)]) -> Applied {
-    Applied { generation: Generation(7), volume, hosts: hosts.iter().cloned().collect() }
+    let (hosts, snapshots) = (hosts.iter().cloned().collect(), BTreeMap::new());
+    Applied { generation: Generation(7), volume, hosts, snapshots }
 }
 
 fn known(state: &VolumeState, applied: &Applied) -> VolumeState {

@@ -32,10 +32,18 @@ fn everything() -> World {
         name: "everything",
         start: vec![State::new(terms(false)), State::new(terms(true)), State::new(at_most(3))],
         asks: asks.collect(),
-        users: Users { force: true, fence: true, extend: true, take_back: true, delete: true },
+        users: Users {
+            force: true,
+            fence: true,
+            extend: true,
+            take_back: true,
+            delete: true,
+            snapshot: true,
+        },
         trouble: Trouble {
             reboot: true,
             file_vanishes: true,
+            snapshot_vanishes: true,
             export_vanishes: true,
             fails: Kind::ALL,
             half_done: true,
@@ -61,7 +69,8 @@ fn weight(action: &Action) -> usize {
         Action::UserExtends | Action::UserTakesBack => 20,
         Action::ExportVanishes(_) | Action::OperatorRestoresTheFile => 20,
         Action::DockReboots | Action::OperatorFences(_) => 10,
-        Action::FileVanishes | Action::UserDeletes => 3,
+        Action::FileVanishes | Action::UserDeletes | Action::SnapshotVanishes(_) => 3,
+        Action::UserSnapshots | Action::UserDeletesSnapshot(_) => 20,
     }
 }
 
@@ -155,6 +164,10 @@ fn the_walks_get_about() {
         s.past.forced.keys().any(|host| s.serves(*host))
     });
     seen("a volume that is gone", |s| s.record.is_none());
+    seen("two snapshots", |s| s.dock.facts.snapshots.len() >= 2);
+    seen("a snapshot under a host", |s| {
+        !s.dock.facts.snapshots.is_empty() && !s.dock.facts.served.is_empty()
+    });
     seen("a fenced host on its way out", |s| {
         s.fenced.iter().any(|host| s.phase(*host) == Some(Phase::Detaching))
     });

@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use expect_test::expect;
+use osds_lifecycle::enforcer::SnapshotFact;
 use osds_lifecycle::volume as rules;
 use osds_model::{FaultKind, HostId, Phase, Presence};
 use stateright::{Checker, Model};
@@ -23,6 +24,7 @@ const STUBBORN: Trouble = Trouble {
     half_done: true,
     export_vanishes: true,
     file_vanishes: false,
+    snapshot_vanishes: false,
 };
 
 /// That hosts cannot be told a size is the trouble of `growing`.
@@ -231,6 +233,65 @@ fn growing() -> World {
     }
 }
 
+/// Snapshots that come and go, are cut off half-way, or are lost, and the volume with them.
+fn snapshots() -> World {
+    World {
+        users: Users { snapshot: true, delete: true, ..Users::default() },
+        trouble: Trouble {
+            reboot: true,
+            file_vanishes: true,
+            snapshot_vanishes: true,
+            fails: &[Kind::Snapshot, Kind::DeleteSnapshot],
+            half_done: true,
+            ..Trouble::default()
+        },
+        last_generation: 4,
+        shows: vec![
+            ("two are there", |_, s| words(s).eq(["available", "available"])),
+            ("one could not be taken", |_, s| words(s).any(|word| word == "error")),
+            ("one could not be deleted", |_, s| words(s).any(|word| word == "errorDeleting")),
+            ("what was begun of one is left", |_, s| {
+                s.dock.facts.snapshots.values().any(|fact| *fact == SnapshotFact::Begun)
+            }),
+            ("the volume is gone after a snapshot", |_, s| {
+                s.record.is_none() && s.dock.ledger.as_ref().is_some_and(|w| w.generation.0 == 4)
+            }),
+            ("the volume is lost and its snapshot is not", |w, s| {
+                lost(w, s) && words(s).eq(["available"])
+            }),
+        ],
+        ..quiet("snapshots", vec![State::made(terms(false), &[])])
+    }
+}
+
+/// A snapshot of a volume that a host has and that grows.
+fn snapshots_under_a_host() -> World {
+    World {
+        asks: vec![(A, RW, Shared)],
+        users: Users { snapshot: true, extend: true, ..Users::default() },
+        trouble: Trouble {
+            fails: &[Kind::Snapshot, Kind::Extend, Kind::Grant],
+            half_done: true,
+            ..Trouble::default()
+        },
+        last_generation: 4,
+        shows: vec![
+            ("taken while a host has the volume", |_, s| {
+                s.status() == "inUse" && s.serves(A) && words(s).eq(["available"])
+            }),
+            ("a failed snapshot keeps nobody out", |_, s| {
+                s.phase(A) == Some(Phase::Attached) && words(s).eq(["error"])
+            }),
+        ],
+        ..quiet("snapshots under a host", vec![State::made(terms(false), &[])])
+    }
+}
+
+fn words(s: &State) -> impl Iterator<Item = &'static str> {
+    let snapshots = s.record.iter().flat_map(|record| record.snapshots.values());
+    snapshots.map(osds_lifecycle::status::snapshot)
+}
+
 fn lost(_: &World, s: &State) -> bool {
     let fault = s.record.as_ref().and_then(|record| record.fault.as_ref());
     fault.is_some_and(|fault| fault.kind == FaultKind::Gone)
@@ -283,7 +344,19 @@ macro_rules! sound {
     )+};
 }
 
-sound!(exclusive, shared, promises, leftovers, limited, volume, volume_with_a_host, growing, fence);
+sound!(
+    exclusive,
+    shared,
+    promises,
+    leftovers,
+    limited,
+    volume,
+    volume_with_a_host,
+    growing,
+    fence,
+    snapshots,
+    snapshots_under_a_host
+);
 
 /// Messages that everybody will refuse for ever are left out above, except in `volume`. Here they
 /// are kept, in smaller worlds, to see that they are indeed refused.
@@ -345,6 +418,14 @@ fn twins() -> Vec<(Twin, World)> {
         (AnotherModeIsNoLeftover, leftovers()),
         (FailedGrantHarmsAll, pair.clone()),
         (StatusIsTheLatestFailure, pair),
+        (SnapshotKeepsTheGeneration, snapshots()),
+        (SnapshotIsForgottenAtOnce, snapshots()),
+        (DeleteIgnoresSnapshots, snapshots()),
+        (LateWishUnlearnsTheSnapshot, late(snapshots())),
+        (DockForgetsItTookTheSnapshot, snapshots()),
+        (LostSnapshotIsTakenAnew, snapshots()),
+        (WhatWasBegunIsForgotten, snapshots()),
+        (SnapshotIsNotCharged, snapshots()),
     ];
     let loose = |(twin, world)| (twin, World { twin: Some(twin), ..world });
     table.into_iter().map(loose).collect()

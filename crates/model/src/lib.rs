@@ -38,7 +38,10 @@ pub use limits::{IoLimits, IoRate};
 pub use pool::Pool;
 pub use profile::Profile;
 pub use secret::{Authentication, Credentials, Sealed, Secret};
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, SnapshotState, Source};
 pub use time::Timestamp;
 pub use volume::{Presence, Volume, VolumeState};
-pub use wish::{Applied, Generation, Grant, HostOutcome, VolumeOutcome, VolumeWish};
+pub use wish::{
+    Applied, Generation, Grant, HostOutcome, SnapshotOutcome, SnapshotWish, VolumeOutcome,
+    VolumeWish,
+};

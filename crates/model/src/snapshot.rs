@@ -1,10 +1,15 @@
-//! A point-in-time copy of a volume. Only its shape for now: snapshots are not made yet.
+//! A point-in-time copy of a volume.
+//!
+//! Two halves: [`SnapshotState`] is the wish and what is known, and lives in the record of its
+//! volume, so that one compare-and-swap decides what happens to both; [`Snapshot`] is what users
+//! call it. The two are made and removed in one transaction.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
+use crate::fault::Fault;
 use crate::id::{ProfileId, SnapshotId, TenantId, UserId, VolumeId};
 use crate::time::Timestamp;
 
@@ -34,4 +39,26 @@ pub struct Snapshot {
     /// Free text pairs.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
+}
+
+/// What is wished of a snapshot and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SnapshotState {
+    /// Whether it shall be there.
+    pub wanted: bool,
+    /// How large it is, as the dock last confirmed; `None` until it is first made.
+    pub made: Option<Capacity>,
+    /// Why it is not as wished, when something failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+}
+
+/// What a volume is made a copy of. It is in the same pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Source {
+    /// This volume as it is at the moment of copying, or the one that `snapshot` is of.
+    pub volume: VolumeId,
+    /// This snapshot of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
 }

@@ -13,6 +13,7 @@ use crate::capacity::Capacity;
 use crate::fault::Fault;
 use crate::id::{GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId, VolumeId};
 use crate::limits::IoLimits;
+use crate::snapshot::{SnapshotState, Source};
 use crate::time::Timestamp;
 use crate::wish::Generation;
 
@@ -86,6 +87,13 @@ pub struct VolumeState {
     /// Why the volume itself is not as wished, when something failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// What it is made a copy of; `None` for one that begins empty. Kept for ever, though it
+    /// matters to nobody once the volume was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Its snapshots: those that shall be there, and those that are not confirmed gone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<SnapshotId, SnapshotState>,
     /// Who has it, or is about to, or is about to lose it. Shared, as every edit of a volume
     /// copies this map, and a map's node has room for eleven.
     #[serde(default)]

@@ -11,9 +11,10 @@ use crate::access::{AttachMode, Connection};
 use crate::capacity::Capacity;
 use crate::fault::Fault;
 use crate::host::Initiator;
-use crate::id::{HostId, PoolId, VolumeId};
+use crate::id::{HostId, PoolId, SnapshotId, VolumeId};
 use crate::limits::IoLimits;
 use crate::secret::{Authentication, Sealed};
+use crate::snapshot::Source;
 use crate::volume::Presence;
 
 /// Counts the edits of a volume's wish. Never reused, never lowered.
@@ -57,6 +58,12 @@ pub struct VolumeWish {
     /// How much I/O the target shall carry out in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_none")]
     pub limits: IoLimits,
+    /// What it is made a copy of, if it has to be made; nothing else is ever made in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+    /// Its snapshots, those that shall go among them. One that is not listed is nobody's business.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<SnapshotId, SnapshotWish>,
     /// Who shall have it; nobody else.
     pub hosts: BTreeMap<HostId, Grant>,
 }
@@ -67,6 +74,16 @@ impl VolumeWish {
         let initiators = self.hosts.values().flat_map(|grant| &grant.initiators);
         initiators.map(|initiator| initiator.port_name.as_str())
     }
+}
+
+/// What shall be true of one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SnapshotWish {
+    /// Whether it shall be there.
+    pub wanted: bool,
+    /// Whether it was there before. Then one that cannot be found is lost, and is not taken anew:
+    /// that would be a copy of another moment.
+    pub exists: bool,
 }
 
 /// What one host shall have. Its secrets are sealed in a wish, in clear for a target, and not there
@@ -106,6 +123,21 @@ pub struct Applied {
     /// How each host came out. A host that is neither wished for nor listed here is not served:
     /// no command of it will reach the blocks any more.
     pub hosts: BTreeMap<HostId, HostOutcome>,
+    /// How each snapshot of the wish came out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<SnapshotId, SnapshotOutcome>,
+}
+
+/// How one snapshot came out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SnapshotOutcome {
+    /// It is there, of this size.
+    Present(Capacity),
+    /// It is gone, and so is what may have been begun of it.
+    Absent,
+    /// It is not as wished, and this is why.
+    Failed(Fault),
 }
 
 /// How the volume itself came out.

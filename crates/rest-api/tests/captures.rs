@@ -56,6 +56,8 @@ fn volume() -> Volume {
             presence: Presence::Wanted(Capacity::from_gib(2).unwrap()),
             limits: osds_model::IoLimits::NONE,
             taken_back: None,
+            source: None,
+            snapshots: BTreeMap::new(),
             made: Capacity::from_gib(1),
             fault: None,
             attachments: BTreeMap::new(),

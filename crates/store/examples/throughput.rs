@@ -199,6 +199,8 @@ fn volume(number: u128) -> Volume {
             presence: Presence::Wanted(Capacity::from_bytes(1 << 30)),
             limits: osds_model::IoLimits::NONE,
             taken_back: None,
+            source: None,
+            snapshots: BTreeMap::new(),
             made: Some(Capacity::from_bytes(1 << 30)),
             fault: None,
             attachments: BTreeMap::new(),

@@ -37,6 +37,8 @@ pub struct Indexes {
     pub(crate) snapshots_of_volume: OrdSet<(VolumeId, SnapshotId)>,
     pub(crate) snapshots_of_tenant: OrdSet<(TenantId, SnapshotId)>,
     pub(crate) snapshots_named: OrdSet<(String, SnapshotId)>,
+    /// The second is being made as a copy of the first, or of a snapshot of it.
+    pub(crate) copies_of_volume: OrdSet<(VolumeId, VolumeId)>,
 }
 
 /// What a record contributes to the indexes.
@@ -58,6 +60,8 @@ impl Indexed for Volume {
         swap(&mut indexes.volumes_of_profile, old, new, |v| (v.profile, v.id));
         swap_some(&mut indexes.volumes_of_group, old, new, |v| Some((v.group?, v.id)));
         swap(&mut indexes.volumes_by_status, old, new, |v| (status::volume(&v.state), v.id));
+        let source = |v: &Self| v.state.source.filter(|_| v.state.made.is_none());
+        swap_some(&mut indexes.copies_of_volume, old, new, |v| Some((source(v)?.volume, v.id)));
         type Place = (TenantId, AttachmentId, HostId, &'static str);
         let places = |volume: Option<&Self>| -> BTreeSet<Place> {
             volume

@@ -176,6 +176,11 @@ impl View {
         indexes::of(&self.indexes.snapshots_of_volume, volume)
     }
 
+    /// The volumes that are still to be made as a copy of this one, or of a snapshot of it.
+    pub fn copies_of_volume(&self, volume: VolumeId) -> impl DoubleEndedIterator<Item = VolumeId> {
+        indexes::of(&self.indexes.copies_of_volume, volume)
+    }
+
     pub(crate) fn indexes(&self) -> &Indexes {
         &self.indexes
     }

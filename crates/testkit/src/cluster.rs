@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use osds_controller::{
-    Attached, Caller, Clock, Controller, Docks, Error, HostRef, NewAttachment, NewHost, NewVolume,
-    Settings,
+    Attached, Caller, Clock, Controller, Docks, Error, HostRef, NewAttachment, NewHost,
+    NewSnapshot, NewVolume, Settings, Snapshotted,
 };
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
@@ -19,8 +19,8 @@ use osds_lifecycle::volume;
 use osds_model::host::Protocol;
 use osds_model::pool::{PoolExtras, PoolSpec};
 use osds_model::{
-    AttachMode, Capacity, DockId, Host, Initiator, Sharing, TenantId, Timestamp, UserId, Volume,
-    VolumeId,
+    AttachMode, Capacity, DockId, Host, Initiator, Sharing, Snapshot, TenantId, Timestamp, UserId,
+    Volume, VolumeId,
 };
 use osds_store::{MemoryStore, Store};
 
@@ -170,6 +170,23 @@ impl Cluster {
         let volume =
             NewVolume { name: name.to_owned(), size: gib, multi_attach, ..NewVolume::default() };
         self.controller.create_volume(&Self::admin(), volume).await
+    }
+
+    /// Asks for a snapshot of a volume.
+    ///
+    /// # Errors
+    /// As the controller.
+    pub async fn add_snapshot(&self, name: &str, volume: VolumeId) -> Result<Snapshotted, Error> {
+        let (name, volume) = (name.to_owned(), volume.to_string());
+        let new = NewSnapshot { name, volume, ..NewSnapshot::default() };
+        self.controller.create_snapshot(&Self::admin(), new).await
+    }
+
+    /// The snapshot with this name, as it is on record.
+    #[must_use]
+    pub fn snapshot(&self, name: &str) -> Option<Arc<Snapshot>> {
+        let view = self.store.view();
+        view.iter::<Snapshot>().find(|s| s.name == name).map(|s| Arc::clone(&s.value))
     }
 
     /// Asks for a host to have a volume.

@@ -5,18 +5,21 @@
 //! process can neither act nor record; cut *after* means the last effect happened and its answer
 //! was lost.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use osds_controller::NewVolume;
 use osds_drivers::{
-    BlockSource, DriverError, ExportFacts, PoolEntry, PoolReport, StorageDriver,
-    TargetCapabilities, TargetDriver, VolumeFacts,
+    BlockSource, DriverError, ExportFacts, Hold, PoolEntry, PoolReport, SnapshotFacts,
+    StorageDriver, TargetCapabilities, TargetDriver, VolumeFacts,
 };
 use osds_lifecycle::{status, volume};
 use osds_model::{
     AttachMode, Capacity, Connection, FaultKind, Grant, HostId, IoLimits, Pool, Secret, Sharing,
-    Volume, VolumeId,
+    Snapshot, SnapshotId, Source, Volume, VolumeId,
 };
 use osds_store::{Revision, Store, StoreError, Txn, View, Watch};
 use osds_testkit::cluster::{Cluster, Context, Wrap, quick};
@@ -109,6 +112,41 @@ impl StorageDriver for CutStorage {
     async fn create(&self, p: &str, id: VolumeId, s: Capacity) -> Result<VolumeFacts, DriverError> {
         effect!(self.1, self.0.create(p, id, s))
     }
+    async fn create_copy(
+        &self,
+        p: &str,
+        id: VolumeId,
+        s: Capacity,
+        source: Source,
+        hold: Hold,
+    ) -> Result<VolumeFacts, DriverError> {
+        effect!(self.1, self.0.create_copy(p, id, s, source, hold))
+    }
+    async fn snapshot(
+        &self,
+        p: &str,
+        id: VolumeId,
+        s: SnapshotId,
+        hold: Hold,
+    ) -> Result<(), DriverError> {
+        effect!(self.1, self.0.snapshot(p, id, s, hold))
+    }
+    async fn delete_snapshot(
+        &self,
+        p: &str,
+        id: VolumeId,
+        s: SnapshotId,
+    ) -> Result<(), DriverError> {
+        effect!(self.1, self.0.delete_snapshot(p, id, s))
+    }
+    async fn snapshots(
+        &self,
+        p: &str,
+        id: VolumeId,
+        of: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, SnapshotFacts>, DriverError> {
+        self.0.snapshots(p, id, of).await
+    }
     async fn extend(&self, p: &str, id: VolumeId, s: Capacity) -> Result<VolumeFacts, DriverError> {
         effect!(self.1, self.0.extend(p, id, s))
     }
@@ -156,9 +194,10 @@ impl TargetDriver for CutTarget {
     async fn resized(&self, id: VolumeId, size: Capacity) -> Result<(), DriverError> {
         effect!(self.1, self.0.resized(id, size))
     }
-    async fn exports(
-        &self,
-    ) -> Result<std::collections::BTreeMap<VolumeId, ExportFacts>, DriverError> {
+    async fn quiesce(&self, id: VolumeId, most: Duration) -> Result<Hold, DriverError> {
+        self.0.quiesce(id, most).await
+    }
+    async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
         self.0.exports().await
     }
     async fn usage(&self) -> Result<osds_model::usage::TargetUsage, DriverError> {
@@ -176,7 +215,9 @@ fn cut_wrap(cut: &Arc<Cut>) -> Wrap {
 }
 
 /// One life of a user: each act looks first, so that it can be done again after a crash.
-const ACTS: usize = 8;
+const ACTS: usize = ORDER.len();
+/// What comes with snapshots comes while two hosts have the volume.
+const ORDER: [usize; 12] = [0, 1, 2, 3, 4, 8, 9, 10, 11, 5, 6, 7];
 
 async fn act(cluster: &Cluster, number: usize) {
     let admin = Cluster::admin();
@@ -189,7 +230,7 @@ async fn act(cluster: &Cluster, number: usize) {
     let id = v.id.to_string();
     let (a, b) = (cluster.host("A").unwrap(), cluster.host("B").unwrap());
     let attachment = |host: HostId| v.state.attachments.get(&host).map(|h| h.id.to_string());
-    match number {
+    match ORDER[number] {
         0 => {}
         1 => drop(cluster.controller.extend_volume(&admin, &id, 20).await),
         2 => drop(cluster.attach(v.id, &a, AttachMode::ReadWrite, Sharing::Shared).await),
@@ -203,6 +244,31 @@ async fn act(cluster: &Cluster, number: usize) {
         }
         6 => drop(cluster.controller.fence_host(&admin, &b.id.to_string(), "").await),
         7 => drop(cluster.controller.delete_volume(&admin, &id).await),
+        // In use and shared: its writes are held for it.
+        8 => {
+            if cluster.snapshot("S").is_none() {
+                let _ = cluster.add_snapshot("S", v.id).await;
+            }
+        }
+        9 => {
+            if let (Some(s), None) = (cluster.snapshot("S"), cluster.volume("W")) {
+                let (name, snapshot) = ("W".to_owned(), s.id.to_string());
+                let copy = NewVolume { name, snapshot, size: 30, ..NewVolume::default() };
+                let _ = cluster.controller.create_volume(&admin, copy).await;
+            }
+        }
+        10 => {
+            if cluster.volume("X").is_none() {
+                let (name, source_volume) = ("X".to_owned(), id);
+                let copy = NewVolume { name, source_volume, ..NewVolume::default() };
+                let _ = cluster.controller.create_volume(&admin, copy).await;
+            }
+        }
+        11 => {
+            if let Some(s) = cluster.snapshot("S") {
+                let _ = cluster.controller.delete_snapshot(&admin, &s.id.to_string()).await;
+            }
+        }
         _ => unreachable!("there are {ACTS} acts"),
     }
 }
@@ -229,6 +295,10 @@ async fn picture(cluster: &Cluster) -> String {
         let offered = export.as_ref().map(|export| export.size);
         let served = export.map(|e| e.hosts.values().map(|h| h.grant.mode).collect::<Vec<_>>());
         lines.push(format!("  served {:?} of {offered:?}", served.unwrap_or_default()));
+    }
+    for s in view.iter::<Snapshot>() {
+        let state = &view.get::<Volume>(s.volume).unwrap().state.snapshots[&s.id];
+        lines.push(format!("{} {} {}", s.name, status::snapshot(state), s.size));
     }
     for pool in view.iter::<Pool>() {
         let stored = cluster.storage.list(&pool.spec.name).await.unwrap();

@@ -4,7 +4,7 @@
 //! must fail.
 
 /// What the hosts of the target suite speak.
-const PROTOCOL: osds_model::host::Protocol = osds_model::host::Protocol::Iscsi;
+const PROTOCOL: Protocol = Protocol::Iscsi;
 
 #[path = "../../drivers/tests/conformance/target.rs"]
 mod target;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget, IQN_PREFIX};
-use osds_drivers::{BlockSource, DriverError, ExportFacts, TargetCapabilities, TargetDriver};
+use osds_drivers::{BlockSource, DriverError, ExportFacts, Hold, TargetCapabilities, TargetDriver};
 use osds_iscsi::Limits;
 use osds_model::host::Protocol;
 use osds_model::usage::TargetUsage;
@@ -233,6 +233,10 @@ impl TargetDriver for LyingTarget {
 
     async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
         self.honest.resized(volume, size).await
+    }
+
+    async fn quiesce(&self, volume: VolumeId, most: Duration) -> Result<Hold, DriverError> {
+        self.honest.quiesce(volume, most).await
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {

@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 use super::figures::Outcome;
 use super::{Inner, Look};
 use crate::volumes::{with_allocated, with_state};
-use crate::{Error, groups};
+use crate::{Error, groups, snapshots};
 
 /// What came of a wish.
 enum Answer {
@@ -118,8 +118,9 @@ impl Inner {
             }
             let next = with_state(old, state, now);
             tell(&old.state, &next.state);
+            let txn = snapshots::follow(Txn::new(), view, &old.state, &next.state, now);
             let (before, after) = (volume::footprint(&old.state), volume::footprint(&next.state));
-            let mut txn = Txn::new().replace(old, next);
+            let mut txn = txn.replace(old, next);
             if let Some(pool) = view.get::<Pool>(old.pool).filter(|_| before != after) {
                 let charged = pool.allocated.plus(after).minus(before);
                 txn = txn.replace(pool, with_allocated(pool, charged));

@@ -16,8 +16,8 @@ use osds_model::host::Protocol;
 use osds_model::pool::{PoolExtras, PoolSpec};
 use osds_model::usage::TargetUsage;
 use osds_model::{
-    Applied, Capacity, Connection, DockId, HostOutcome, PoolId, Presence, TenantId, UserId, Volume,
-    VolumeId, VolumeOutcome, VolumeWish,
+    Applied, Capacity, Connection, DockId, HostOutcome, PoolId, Presence, SnapshotOutcome,
+    TenantId, UserId, Volume, VolumeId, VolumeOutcome, VolumeWish,
 };
 use osds_store::{MemoryStore, Store};
 use tokio::sync::{mpsc, oneshot};
@@ -70,7 +70,14 @@ pub(crate) fn done(wish: &VolumeWish) -> Applied {
     let connection = Connection::Iscsi { iqn: String::new(), portals: vec![], lun: 1 };
     let granted = |host| (host, HostOutcome::Granted(connection.clone()));
     let hosts = wish.hosts.keys().copied().map(granted).collect();
-    Applied { generation: wish.generation, volume, hosts }
+    let snapshots = wish.snapshots.iter().map(|(id, snapshot)| {
+        let size = match wish.presence {
+            Presence::Wanted(size) if snapshot.wanted => SnapshotOutcome::Present(size),
+            Presence::Wanted(_) | Presence::Unwanted => SnapshotOutcome::Absent,
+        };
+        (*id, size)
+    });
+    Applied { generation: wish.generation, volume, hosts, snapshots: snapshots.collect() }
 }
 
 #[async_trait]

@@ -25,6 +25,14 @@ pub enum Op {
     Extend,
     /// `StorageDriver::delete`.
     Delete,
+    /// `StorageDriver::create_copy`.
+    CreateCopy,
+    /// `StorageDriver::snapshot`.
+    Snapshot,
+    /// `StorageDriver::delete_snapshot`.
+    DeleteSnapshot,
+    /// `StorageDriver::snapshots`.
+    Snapshots,
     /// `StorageDriver::open`.
     Open,
     /// `StorageDriver::list`.
@@ -41,6 +49,8 @@ pub enum Op {
     Unexport,
     /// `TargetDriver::resized`.
     Resized,
+    /// `TargetDriver::quiesce`.
+    Quiesce,
     /// `TargetDriver::exports` and `export_of`.
     Exports,
     /// `TargetDriver::usage`.

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use osds_model::pool::{PoolExtras, PoolSpec};
-use osds_model::{Capacity, FaultKind, VolumeId};
+use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 use rustix::fs::MemfdFlags;
 
 use super::{FaultPlan, Op};
+use crate::storage::copy;
 use crate::{
-    BlockSource, DriverError, EntryName, PoolEntry, PoolReport, StorageDriver, VolumeFacts,
+    BlockSource, DriverError, EntryName, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
+    VolumeFacts,
 };
 
 /// Storage in memory. Clones are handles on one backend.
@@ -31,6 +33,7 @@ struct FakePool {
     spec: PoolSpec,
     broken: Option<FaultKind>,
     volumes: BTreeMap<VolumeId, Blocks>,
+    snapshots: BTreeMap<(VolumeId, SnapshotId), Blocks>,
     foreign: BTreeMap<String, Capacity>,
 }
 
@@ -65,8 +68,8 @@ impl FakeStorage {
             Some(pool) => pool.spec = spec,
             None => {
                 let name = spec.name.clone();
-                let (volumes, foreign) = (BTreeMap::new(), BTreeMap::new());
-                pools.insert(name, FakePool { spec, broken: None, volumes, foreign });
+                let (volumes, snapshots, foreign) = Default::default();
+                pools.insert(name, FakePool { spec, broken: None, volumes, snapshots, foreign });
             }
         }
     }
@@ -81,6 +84,12 @@ impl FakeStorage {
     /// Removes a volume behind the driver's back; whether it was there.
     pub fn lose(&self, pool: &str, volume: VolumeId) -> bool {
         self.pools().get_mut(pool).is_some_and(|pool| pool.volumes.remove(&volume).is_some())
+    }
+
+    /// Removes a snapshot behind the driver's back; whether it was there.
+    pub fn lose_snapshot(&self, pool: &str, volume: VolumeId, snapshot: SnapshotId) -> bool {
+        let mut pools = self.pools();
+        pools.get_mut(pool).is_some_and(|p| p.snapshots.remove(&(volume, snapshot)).is_some())
     }
 
     /// Puts something that is not ours into a pool.
@@ -120,8 +129,38 @@ impl FakePool {
         self.volumes.get_mut(&id).ok_or_else(gone)
     }
 
+    fn used(&self) -> Capacity {
+        let all = self.volumes.values().chain(self.snapshots.values());
+        all.fold(Capacity::ZERO, |sum, blocks| sum.plus(blocks.size))
+    }
+
+    /// A copy of a volume or a snapshot.
+    fn copy(&mut self, of: Source, mut hold: Hold) -> Result<Blocks, DriverError> {
+        let doing = format!("copying volume {}", of.volume);
+        let blocks = match of.snapshot {
+            None => self.volume(of.volume)?,
+            Some(id) => {
+                let gone =
+                    || DriverError::new(FaultKind::Gone, format!("there is no snapshot {id}"));
+                self.snapshots.get_mut(&(of.volume, id)).ok_or_else(gone)?
+            }
+        };
+        let size = blocks.size;
+        let copied = memory_file(&doing)?;
+        copy::byte_by_byte(&doing, &blocks.file, &copied, &hold)?;
+        if !hold.release() {
+            return Err(copy::too_slow(&doing));
+        }
+        let usable = self.spec.usable;
+        if self.used().plus(size) > usable {
+            let doing = format!("{doing}: the pool has {usable} in all");
+            return Err(DriverError::new(FaultKind::NoSpace, doing));
+        }
+        Ok(Blocks { file: copied, size })
+    }
+
     fn grow(&mut self, id: VolumeId, size: Capacity) -> Result<VolumeFacts, DriverError> {
-        let all = self.volumes.values().fold(Capacity::ZERO, |sum, blocks| sum.plus(blocks.size));
+        let all = self.used();
         let usable = self.spec.usable;
         let blocks = self.volume(id)?;
         if blocks.size < size {
@@ -135,6 +174,11 @@ impl FakePool {
         }
         Ok(VolumeFacts { size: blocks.size })
     }
+}
+
+fn memory_file(doing: &str) -> Result<File, DriverError> {
+    let file = rustix::fs::memfd_create("osds-fake", MemfdFlags::CLOEXEC);
+    file.map(File::from).map_err(|error| DriverError::from_io(doing, error))
 }
 
 #[async_trait]
@@ -175,12 +219,8 @@ impl StorageDriver for FakeStorage {
         let create = |pool: &mut FakePool| {
             let fresh = !pool.volumes.contains_key(&volume);
             if fresh {
-                let name = format!("osds-fake-{volume}");
-                let file = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC);
-                let file = file.map_err(|error| {
-                    DriverError::from_io(format!("making a memory file for {volume}"), error)
-                })?;
-                let blocks = Blocks { file: file.into(), size: Capacity::ZERO };
+                let file = memory_file(&format!("making volume {volume}"))?;
+                let blocks = Blocks { file, size: Capacity::ZERO };
                 pool.volumes.insert(volume, blocks);
             }
             let grown = pool.grow(volume, size);
@@ -209,6 +249,75 @@ impl StorageDriver for FakeStorage {
         self.in_pool(Op::Delete, pool, delete).await
     }
 
+    async fn create_copy(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+        source: Source,
+        hold: Hold,
+    ) -> Result<VolumeFacts, DriverError> {
+        let create = |pool: &mut FakePool| {
+            let fresh = !pool.volumes.contains_key(&volume);
+            if fresh {
+                let blocks = pool.copy(source, hold)?;
+                pool.volumes.insert(volume, blocks);
+            }
+            let grown = pool.grow(volume, size);
+            if fresh && grown.is_err() {
+                pool.volumes.remove(&volume);
+            }
+            grown
+        };
+        self.in_pool(Op::CreateCopy, pool, create).await
+    }
+
+    async fn snapshot(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+        hold: Hold,
+    ) -> Result<(), DriverError> {
+        let take = |pool: &mut FakePool| {
+            if !pool.snapshots.contains_key(&(volume, snapshot)) {
+                let blocks = pool.copy(Source { volume, snapshot: None }, hold)?;
+                pool.snapshots.insert((volume, snapshot), blocks);
+            }
+            Ok(())
+        };
+        self.in_pool(Op::Snapshot, pool, take).await
+    }
+
+    async fn delete_snapshot(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+    ) -> Result<(), DriverError> {
+        let delete = |pool: &mut FakePool| {
+            pool.snapshots.remove(&(volume, snapshot));
+            Ok(())
+        };
+        self.in_pool(Op::DeleteSnapshot, pool, delete).await
+    }
+
+    async fn snapshots(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        of: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, SnapshotFacts>, DriverError> {
+        let find = |pool: &mut FakePool| {
+            let facts = |id: &SnapshotId| {
+                let blocks = pool.snapshots.get(&(volume, *id))?;
+                Some((*id, SnapshotFacts { whole: Some(blocks.size) }))
+            };
+            Ok(of.iter().filter_map(facts).collect())
+        };
+        self.in_pool(Op::Snapshots, pool, find).await
+    }
+
     async fn open(&self, pool: &str, volume: VolumeId) -> Result<BlockSource, DriverError> {
         let open = |pool: &mut FakePool| {
             let blocks = pool.volume(volume)?;
@@ -231,7 +340,11 @@ impl StorageDriver for FakeStorage {
                 name: EntryName::Foreign(name.clone()),
                 size: *size,
             });
-            Ok(ours.chain(foreign).collect())
+            let snapshots = pool.snapshots.iter().map(|((volume, id), blocks)| PoolEntry {
+                name: EntryName::Snapshot(*volume, *id),
+                size: blocks.size,
+            });
+            Ok(ours.chain(snapshots).chain(foreign).collect())
         };
         self.in_pool(Op::List, pool, list).await
     }

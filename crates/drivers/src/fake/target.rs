@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use osds_model::host::Protocol;
@@ -18,13 +19,16 @@ use osds_model::{
 
 use super::{FaultPlan, Op};
 use crate::{
-    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver,
+    BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities,
+    TargetDriver,
 };
 
 /// A target in memory. Clones are handles on one target.
 #[derive(Clone, Debug)]
 pub struct FakeTarget {
     exports: Arc<Mutex<BTreeMap<VolumeId, FakeExport>>>,
+    /// Told when writes may go on.
+    resumed: Arc<Condvar>,
     read_only_per_host: bool,
     /// What goes wrong.
     pub faults: FaultPlan,
@@ -36,6 +40,8 @@ struct FakeExport {
     blocks: BlocksId,
     size: Capacity,
     limits: IoLimits,
+    /// Writes wait until then.
+    quiet_until: Option<Instant>,
     hosts: BTreeMap<HostId, Grant<Secret>>,
     /// What each host did; its latencies are all the same.
     usage: Mutex<BTreeMap<HostId, Usage>>,
@@ -60,7 +66,8 @@ pub enum Denied {
 
 impl Default for FakeTarget {
     fn default() -> Self {
-        Self { exports: Arc::default(), read_only_per_host: true, faults: FaultPlan::default() }
+        let (exports, resumed, faults) = Default::default();
+        Self { exports, resumed, read_only_per_host: true, faults }
     }
 }
 
@@ -100,7 +107,7 @@ impl FakeTarget {
         offset: u64,
         bytes: &[u8],
     ) -> Result<(), Denied> {
-        let exports = self.exports();
+        let exports = self.when_not_quiet(volume);
         let (export, mode) = admit(&exports, host, volume, offset, bytes.len())?;
         if mode != AttachMode::ReadWrite {
             export.count(host, |usage| usage.errors.write_protected += 1);
@@ -159,6 +166,25 @@ impl FakeTarget {
 
     fn exports(&self) -> MutexGuard<'_, BTreeMap<VolumeId, FakeExport>> {
         self.exports.lock().expect("no fake export panics while it is held")
+    }
+
+    /// The exports, at a moment when writes to this one may go on.
+    fn when_not_quiet(&self, volume: VolumeId) -> MutexGuard<'_, BTreeMap<VolumeId, FakeExport>> {
+        let mut exports = self.exports();
+        loop {
+            let quiet = exports.get(&volume).and_then(|export| export.quiet_until);
+            let left = quiet.map(|until| until.saturating_duration_since(Instant::now()));
+            let Some(left) = left.filter(|left| !left.is_zero()) else { return exports };
+            let waited = self.resumed.wait_timeout(exports, left);
+            (exports, _) = waited.expect("no fake export panics while it is held");
+        }
+    }
+
+    fn resume(&self, volume: VolumeId) -> bool {
+        let mut exports = self.exports();
+        let quiet = exports.get_mut(&volume).and_then(|export| export.quiet_until.take());
+        self.resumed.notify_all();
+        quiet.is_some_and(|until| Instant::now() < until)
     }
 
     /// Whether `mode` beside these modes is more than this target can hold apart.
@@ -233,7 +259,9 @@ impl TargetDriver for FakeTarget {
             let old = exports.remove(&volume).map(|old| (old.limits, old.hosts));
             let (limits, hosts) = old.unwrap_or_default();
             let (file, usage) = (source.file, Mutex::default());
-            exports.insert(volume, FakeExport { file, blocks, size, limits, hosts, usage });
+            let quiet_until = None;
+            let export = FakeExport { file, blocks, size, limits, quiet_until, hosts, usage };
+            exports.insert(volume, export);
             Ok(())
         };
         self.faults.call(Op::Export, export).await
@@ -311,6 +339,18 @@ impl TargetDriver for FakeTarget {
             Ok(())
         };
         self.faults.call(Op::Resized, resize).await
+    }
+
+    async fn quiesce(&self, volume: VolumeId, most: Duration) -> Result<Hold, DriverError> {
+        let quiesce = || {
+            let mut exports = self.exports();
+            let Some(export) = exports.get_mut(&volume) else { return Ok(Hold::needless()) };
+            let until = Instant::now() + most;
+            export.quiet_until = Some(until);
+            let this = self.clone();
+            Ok(Hold::until(until, move || this.resume(volume)))
+        };
+        self.faults.call(Op::Quiesce, quiesce).await
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {

@@ -1,22 +1,27 @@
 //! Volumes as sparse files: each pool is a directory, each volume the file `volume-<uuid>.img`.
 //!
-//! Nothing is kept in memory: the directory is the truth. A volume's name is made of its id alone
-//! and is always opened beneath its pool's directory, never through a symbolic link. A new volume
-//! gets its whole length under a name that does not count yet and then its own; `Ok` from
-//! `create`, `extend` and `delete` means that a power cut cannot undo it. Blocks that nobody wrote
-//! are holes, so they read as zeros whatever was on the disk before.
+//! Nothing is kept in memory: the directory is the truth. A volume is always opened beneath its pool's
+//! directory, never through a symbolic link, and gets its length under a name that does not count
+//! yet. `Ok` means that a power cut cannot undo it. Blocks that nobody wrote are holes: they read as
+//! zeros, whatever was on the disk. A snapshot is the file `volume-<uuid>.snap-<uuid>.img`: blocks
+//! shared with its volume where the file system can, else a full copy without the holes, and named
+//! when it is whole.
 
 mod directory;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use osds_model::{Capacity, FaultKind, VolumeId};
+use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 use rustix::io::Errno;
 
 use self::directory::Directory;
 use crate::config::{FileConfig, FilePoolConfig};
-use crate::{BlockSource, DriverError, PoolEntry, PoolReport, StorageDriver, VolumeFacts};
+use crate::{
+    BlockSource, DriverError, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
+    VolumeFacts,
+};
 
 /// As many volumes of a pool can be created, extended or deleted at once; calls for one volume
 /// always share a lock and so come one after the other.
@@ -34,6 +39,33 @@ struct FilePool {
     /// Why the directory could not be made when the driver started.
     not_made: Option<Errno>,
     stripes: Vec<Mutex<()>>,
+    copying: Copying,
+}
+
+/// The copies that are being made: calls for one come one after the other.
+#[derive(Debug, Default)]
+struct Copying {
+    names: Mutex<BTreeSet<Source>>,
+    ended: Condvar,
+}
+
+impl Copying {
+    fn alone<T>(&self, copy: Source, work: impl FnOnce() -> T) -> T {
+        let busy = |names: &mut BTreeSet<Source>| !names.insert(copy);
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.ended.wait_while(names, busy).unwrap_or_else(PoisonError::into_inner));
+        /// Also after a panic.
+        struct End<'a>(&'a Copying, Source);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
+                names.remove(&self.1);
+                self.0.ended.notify_all();
+            }
+        }
+        let _end = End(self, copy);
+        work()
+    }
 }
 
 impl FileStorage {
@@ -45,7 +77,7 @@ impl FileStorage {
         let pool = |config: FilePoolConfig| {
             let not_made = Directory::make(&config.path).err();
             let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
-            Arc::new(FilePool { config, not_made, stripes })
+            Arc::new(FilePool { config, not_made, stripes, copying: Copying::default() })
         };
         Self { pools: config.pools.into_iter().map(pool).collect() }
     }
@@ -114,8 +146,65 @@ impl StorageDriver for FileStorage {
     }
 
     async fn delete(&self, pool: &str, volume: VolumeId) -> Result<(), DriverError> {
-        self.in_pool(pool, move |pool| pool.locked(volume, || pool.directory()?.delete(volume)))
+        self.in_pool(pool, move |pool| {
+            pool.locked(volume, || pool.directory()?.delete(alone(volume)))
+        })
+        .await
+    }
+
+    async fn create_copy(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        size: Capacity,
+        source: Source,
+        hold: Hold,
+    ) -> Result<VolumeFacts, DriverError> {
+        self.in_pool(pool, move |pool| pool.create_copy(volume, size, source, hold).map(facts))
             .await
+    }
+
+    async fn snapshot(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+        hold: Hold,
+    ) -> Result<(), DriverError> {
+        let from = Source { volume, snapshot: None };
+        let to = Source { volume, snapshot: Some(snapshot) };
+        self.in_pool(pool, move |pool| pool.copy(from, to, Capacity::ZERO, hold).map(drop)).await
+    }
+
+    async fn delete_snapshot(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+    ) -> Result<(), DriverError> {
+        let of = Source { volume, snapshot: Some(snapshot) };
+        self.in_pool(pool, move |pool| pool.copying.alone(of, || pool.directory()?.delete(of)))
+            .await
+    }
+
+    async fn snapshots(
+        &self,
+        pool: &str,
+        volume: VolumeId,
+        of: &[SnapshotId],
+    ) -> Result<BTreeMap<SnapshotId, SnapshotFacts>, DriverError> {
+        let of = of.to_vec();
+        let find = move |pool: &FilePool| {
+            let directory = pool.directory()?;
+            let mut found = BTreeMap::new();
+            for id in of {
+                if let Some(facts) = directory.snapshot(volume, id)? {
+                    found.insert(id, facts);
+                }
+            }
+            Ok(found)
+        };
+        self.in_pool(pool, find).await
     }
 
     async fn open(&self, pool: &str, volume: VolumeId) -> Result<BlockSource, DriverError> {
@@ -125,6 +214,11 @@ impl StorageDriver for FileStorage {
     async fn list(&self, pool: &str) -> Result<Vec<PoolEntry>, DriverError> {
         self.in_pool(pool, |pool| pool.directory()?.list()).await
     }
+}
+
+/// The volume itself, none of its snapshots.
+const fn alone(volume: VolumeId) -> Source {
+    Source { volume, snapshot: None }
 }
 
 fn facts(size: Capacity) -> VolumeFacts {
@@ -170,6 +264,29 @@ impl FilePool {
                 None => directory.create(volume, size).map(|()| size),
             }
         })
+    }
+
+    fn create_copy(
+        &self,
+        volume: VolumeId,
+        size: Capacity,
+        source: Source,
+        hold: Hold,
+    ) -> Result<Capacity, DriverError> {
+        self.check_room(&self.directory()?, volume, size)?;
+        let made = self.copy(source, alone(volume), size, hold)?;
+        if made >= size { Ok(made) } else { self.extend(volume, size) }
+    }
+
+    /// Not under a lock of the stripes: it may take long, and others must not wait for it.
+    fn copy(
+        &self,
+        from: Source,
+        to: Source,
+        size: Capacity,
+        hold: Hold,
+    ) -> Result<Capacity, DriverError> {
+        self.copying.alone(to, || self.directory()?.copy(from, to, size, hold))
     }
 
     fn extend(&self, volume: VolumeId, size: Capacity) -> Result<Capacity, DriverError> {

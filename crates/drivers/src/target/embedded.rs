@@ -12,6 +12,7 @@ mod kept;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
@@ -27,7 +28,7 @@ use osds_model::{
 };
 
 use crate::{
-    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, ReservationShelf,
+    BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, ReservationShelf,
     TargetCapabilities, TargetDriver,
 };
 
@@ -368,6 +369,14 @@ impl TargetDriver for EmbeddedTarget {
 
     async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
         self.inner.resized(volume, size)
+    }
+
+    async fn quiesce(&self, volume: VolumeId, _most: Duration) -> Result<Hold, DriverError> {
+        if !self.inner.exports().contains_key(&volume) {
+            return Ok(Hold::needless());
+        }
+        let doing = format!("holding back writes to volume {volume}; detach its hosts first");
+        Err(DriverError::new(FaultKind::NotSupported, doing))
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {

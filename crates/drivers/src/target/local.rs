@@ -29,7 +29,8 @@ use osds_model::{
 use self::device::Loop;
 use self::names::Exports;
 use crate::{
-    BlockSource, BlocksId, DriverError, ExportFacts, HostFacts, TargetCapabilities, TargetDriver,
+    BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities,
+    TargetDriver,
 };
 
 /// How a pool's directory calls the place of the links.
@@ -378,6 +379,15 @@ impl TargetDriver for LocalTarget {
 
     async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
         self.blocking(move |inner| inner.resized(volume, size)).await
+    }
+
+    async fn quiesce(&self, volume: VolumeId, _most: Duration) -> Result<Hold, DriverError> {
+        // The kernel writes to the file as it likes. It clones one between two writes, though.
+        let export = self.export_of(volume).await?;
+        let writes = |export: ExportFacts| {
+            export.hosts.values().any(|host| host.grant.mode == AttachMode::ReadWrite)
+        };
+        Ok(if export.is_some_and(writes) { Hold::impossible() } else { Hold::needless() })
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use osds_drivers::config::FileConfig;
 use osds_drivers::fake::{Denied, FakeStorage, FakeTarget};
 use osds_drivers::storage::file::FileStorage;
 use osds_drivers::{
-    BlockSource, DriverError, ExportFacts, StorageDriver, TargetCapabilities, TargetDriver,
+    BlockSource, DriverError, ExportFacts, Hold, StorageDriver, TargetCapabilities, TargetDriver,
 };
 use osds_model::usage::TargetUsage;
 use osds_model::{
@@ -261,6 +262,10 @@ impl TargetDriver for LyingTarget {
 
     async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
         self.honest.resized(volume, size).await
+    }
+
+    async fn quiesce(&self, volume: VolumeId, most: Duration) -> Result<Hold, DriverError> {
+        self.honest.quiesce(volume, most).await
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {

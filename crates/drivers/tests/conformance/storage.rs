@@ -1,10 +1,12 @@
 //! What every storage driver promises.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use osds_drivers::{EntryName, StorageDriver, VolumeFacts};
-use osds_model::{Capacity, FaultKind, VolumeId};
+use osds_drivers::{EntryName, Hold, SnapshotFacts, StorageDriver, VolumeFacts};
+use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 
 const A: VolumeId = VolumeId::from_u128(0xA);
 const B: VolumeId = VolumeId::from_u128(0xB);
@@ -183,4 +185,100 @@ pub async fn pools_are_reported_by_name(bench: &dyn Bench) {
     let spec = report.spec.as_ref().unwrap();
     assert_eq!((spec.name.as_str(), spec.total), (pool, mib(64)));
     assert!(spec.usable <= spec.total);
+}
+
+const S: SnapshotId = SnapshotId::from_u128(0x51);
+const T: SnapshotId = SnapshotId::from_u128(0x52);
+
+/// What a snapshot holds: a volume is made of it, looked at and deleted.
+async fn content(driver: &dyn StorageDriver, pool: &str, snapshot: SnapshotId) -> Vec<u8> {
+    let look = VolumeId::from_u128(0x100);
+    let source = Source { volume: A, snapshot: Some(snapshot) };
+    driver.create_copy(pool, look, mib(1), source, Hold::needless()).await.unwrap();
+    let bytes = bytes(driver, pool, look).await;
+    driver.delete(pool, look).await.unwrap();
+    bytes
+}
+
+pub async fn a_snapshot_is_of_its_moment(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(2)).await.unwrap();
+    write(&*driver, pool, A, 7, b"first").await;
+    driver.snapshot(pool, A, S, Hold::needless()).await.unwrap();
+    write(&*driver, pool, A, 7, b"later").await;
+    // The second call is boring, and the volume is none the wiser.
+    driver.snapshot(pool, A, S, Hold::needless()).await.unwrap();
+    driver.snapshot(pool, A, T, Hold::needless()).await.unwrap();
+    assert_eq!(&bytes(&*driver, pool, A).await[7..12], b"later");
+    let whole = SnapshotFacts { whole: Some(mib(2)) };
+    let both = driver.snapshots(pool, A, &[S, T]).await.unwrap();
+    assert_eq!(both, BTreeMap::from([(S, whole), (T, whole)]));
+    assert!(driver.snapshots(pool, B, &[S]).await.unwrap().is_empty());
+    let first = content(&*driver, pool, S).await;
+    assert_eq!((&first[7..12], first.len() as u64), (&b"first"[..], 2 * MIB));
+    assert_eq!(&content(&*driver, pool, T).await[7..12], b"later");
+    let expected = [
+        (EntryName::Volume(A), 2 * MIB),
+        (EntryName::Snapshot(A, S), 2 * MIB),
+        (EntryName::Snapshot(A, T), 2 * MIB),
+    ];
+    assert_eq!(listed(&*driver, pool).await, expected);
+    // It outlives a restart and the loss of its volume.
+    drop(driver);
+    let driver = bench.driver();
+    driver.delete(pool, A).await.unwrap();
+    assert_eq!(&content(&*driver, pool, S).await[7..12], b"first");
+    for _ in 0..2 {
+        driver.delete_snapshot(pool, A, S).await.unwrap();
+        assert_eq!(driver.snapshots(pool, A, &[S, T]).await.unwrap(), [(T, whole)].into());
+    }
+}
+
+pub async fn a_copy_is_a_volume_of_its_own(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    let source = Source { volume: A, snapshot: None };
+    let copy = |size| driver.create_copy(pool, B, mib(size), source, Hold::needless());
+    assert_eq!(copy(2).await.unwrap_err().kind, FaultKind::Gone);
+    assert_eq!(driver.find(pool, B).await.unwrap(), None, "never an empty volume instead");
+    driver.create(pool, A, mib(2)).await.unwrap();
+    write(&*driver, pool, A, 2 * MIB - 4, b"tail").await;
+    assert_eq!(copy(4).await.unwrap().size, mib(4));
+    write(&*driver, pool, A, 0, b"source").await;
+    write(&*driver, pool, B, 0, b"copied").await;
+    assert_eq!(copy(3).await.unwrap().size, mib(4));
+    let (ours, theirs) = (bytes(&*driver, pool, B).await, bytes(&*driver, pool, A).await);
+    assert_eq!((&ours[..6], &theirs[..6]), (&b"copied"[..], &b"source"[..]));
+    let end = usize::try_from(2 * MIB).unwrap();
+    assert_eq!(&ours[end - 4..end], b"tail");
+    assert!(ours[end..].iter().all(|byte| *byte == 0));
+    let snapshot = driver.snapshot(pool, VolumeId::from_u128(9), S, Hold::needless()).await;
+    assert_eq!(snapshot.unwrap_err().kind, FaultKind::Gone);
+}
+
+/// One that was not in force to the end may have missed a write: its copy is none.
+pub async fn a_copy_counts_only_while_writes_were_held(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(1)).await.unwrap();
+    let hold = |in_force| {
+        let (told, seen) = std::sync::mpsc::channel();
+        let until = Instant::now() + Duration::from_secs(60);
+        let hold = Hold::until(until, move || {
+            told.send(()).unwrap();
+            in_force
+        });
+        (hold, seen)
+    };
+    let (held, let_go) = hold(false);
+    let error = driver.snapshot(pool, A, S, held).await.unwrap_err();
+    assert_eq!(error.kind, FaultKind::NotSupported, "{}", error.chain());
+    assert!(error.chain().contains("XFS"), "{}", error.chain());
+    assert_eq!(let_go.try_iter().count(), 1);
+    assert!(driver.snapshots(pool, A, &[S]).await.unwrap().is_empty());
+    let (held, let_go) = hold(false);
+    let source = Source { volume: A, snapshot: None };
+    driver.create_copy(pool, B, mib(1), source, held).await.unwrap_err();
+    assert_eq!((let_go.try_iter().count(), driver.find(pool, B).await.unwrap()), (1, None));
+    let (held, let_go) = hold(true);
+    driver.snapshot(pool, A, S, held).await.unwrap();
+    assert_eq!(let_go.try_iter().count(), 1);
 }

@@ -1,11 +1,12 @@
 //! What each action does: the protocol's own functions, joined by nothing but mail.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use osds_lifecycle::enforcer::{self, Failures, Served, Step};
+use osds_lifecycle::enforcer::{self, Failures, Served, SnapshotFact, Step};
 use osds_lifecycle::{Confirmed, volume};
 use osds_model::{
-    Applied, Fault, FaultKind, HostOutcome, Phase, Presence, VolumeOutcome, VolumeState, VolumeWish,
+    Applied, Fault, FaultKind, HostOutcome, Phase, Presence, SnapshotId, SnapshotState,
+    VolumeOutcome, VolumeState, VolumeWish,
 };
 
 use super::rules::Rule;
@@ -53,6 +54,17 @@ impl World {
                 let next = self.delete(s.record.as_ref()?)?;
                 self.edit(s, next)?;
             }
+            Action::UserSnapshots => {
+                let record = s.record.as_ref()?;
+                // Ids are never used twice, and edits are counted.
+                let id = SnapshotId::from_u128(u128::from(record.generation.0) + 1);
+                let next = self.snapshot(record, id)?;
+                self.edit(s, next)?;
+            }
+            Action::UserDeletesSnapshot(id) => {
+                let next = self.delete_snapshot(s.record.as_ref()?, *id);
+                self.edit(s, next)?;
+            }
             Action::ControllerSends { lost } => {
                 let wish = self.wish(s.record.as_ref()?);
                 post(&mut s.wishes, wish, lost.as_ref(), self.mail)?;
@@ -67,8 +79,13 @@ impl World {
             Action::DockStepFails { half_done } => {
                 let step = self.next_step(&s.dock)?;
                 self.trouble.fails.contains(&Kind::of(step)).then_some(())?;
-                if *half_done {
-                    self.take(s, step);
+                match step {
+                    // Cut off: what was begun of it stays, until it is begun anew.
+                    Step::Snapshot(id) if *half_done => {
+                        s.dock.facts.snapshots.insert(id, SnapshotFact::Begun);
+                    }
+                    step if *half_done => self.take(s, step),
+                    _ => {}
                 }
                 let fault = Fault::new(FaultKind::Temporary, "x");
                 s.dock.failed.insert(step, fault);
@@ -84,6 +101,9 @@ impl World {
             }
             Action::ExportVanishes(host) => self.call(&mut s.dock, Step::Revoke(*host)),
             Action::FileVanishes => s.past.lost = s.dock.facts.size.take().or(s.past.lost),
+            Action::SnapshotVanishes(id) => {
+                s.dock.facts.snapshots.remove(id);
+            }
             Action::OperatorRestoresTheFile => {
                 let record = s.record.as_ref().filter(|_| s.past.confirmed)?;
                 if s.dock.facts.size.is_none() && record.presence != Presence::Unwanted {
@@ -136,12 +156,28 @@ impl World {
             Step::Delete if s.record.as_ref().is_some_and(|r| r.presence != Presence::Unwanted) => {
                 Some(Rule::NothingIsDeletedUnasked)
             }
+            Step::Delete if !facts.snapshots.is_empty() => {
+                Some(Rule::NothingIsDeletedUnderItsSnapshots)
+            }
+            Step::Snapshot(id) if s.past.taken.contains(&id) => {
+                Some(Rule::ALostSnapshotIsNotReplaced)
+            }
+            Step::Snapshot(_) if facts.size.is_none() => Some(Rule::NothingIsTakenOfNothing),
+            Step::DeleteSnapshot(id)
+                if s.record
+                    .as_ref()
+                    .is_some_and(|r| r.snapshots.get(&id).is_some_and(|s| s.wanted)) =>
+            {
+                Some(Rule::NothingIsDeletedUnasked)
+            }
             Step::Create(_)
             | Step::Extend(_)
             | Step::Offer(_)
             | Step::Limit
             | Step::Grant(_)
             | Step::Delete
+            | Step::Snapshot(_)
+            | Step::DeleteSnapshot(_)
             | Step::Revoke(_) => None,
         };
         s.past.broken = s.past.broken.or(breach);
@@ -177,6 +213,13 @@ impl World {
             // No world has limits: the tables have them.
             Step::Limit => {}
             Step::Delete => facts.size = None,
+            Step::Snapshot(id) => {
+                let size = facts.size.unwrap_or_default();
+                facts.snapshots.insert(id, SnapshotFact::Whole(size));
+            }
+            Step::DeleteSnapshot(id) => {
+                facts.snapshots.remove(&id);
+            }
         }
     }
 
@@ -199,6 +242,10 @@ impl World {
             Confirmed::Known(next) => {
                 s.past.confirmed |=
                     matches!(applied.volume, VolumeOutcome::Present(_)) && next != *record;
+                let taken = |(id, s): (&SnapshotId, &SnapshotState)| {
+                    (s.wanted && s.made.is_some()).then_some(*id)
+                };
+                s.past.taken = next.snapshots.iter().filter_map(taken).collect();
                 s.record = Some(next);
             }
             Confirmed::Gone { .. } => {
@@ -293,7 +340,20 @@ impl World {
             Confirmed::Known(known) => {
                 let served = facts.served.iter().map(|(host, served)| (*host, served.mode));
                 let wished = ledger.hosts.iter().map(|(host, grant)| (*host, grant.mode));
-                volume::is_settled(&known) && facts.size == known.made && served.eq(wished)
+                let alone = VolumeState { snapshots: BTreeMap::new(), ..known.clone() };
+                volume::is_settled(&alone)
+                    && facts.size == known.made
+                    && served.eq(wished)
+                    && facts.snapshots.keys().all(|id| known.snapshots.contains_key(id))
+                    && known.snapshots.iter().all(|(id, s)| match facts.snapshots.get(id) {
+                        Some(SnapshotFact::Whole(size)) => {
+                            s.wanted && s.made == Some(*size) && s.fault.is_none()
+                        }
+                        // Lost after it was taken.
+                        Some(SnapshotFact::Begun) | None => {
+                            s.fault.as_ref().is_some_and(|fault| fault.kind == FaultKind::Gone)
+                        }
+                    })
             }
         }
     }

@@ -23,7 +23,7 @@ use osds_model::access::AttachmentFacts;
 use osds_model::volume::Terms;
 use osds_model::{
     Applied, AttachMode, AttachmentId, Capacity, Connection, Generation, HostId, Phase, PoolId,
-    Sharing, VolumeId, VolumeState, VolumeWish,
+    Sharing, SnapshotId, VolumeId, VolumeState, VolumeWish,
 };
 use rules::Rule;
 use stateright::{Model, Property};
@@ -69,6 +69,7 @@ pub struct Users {
     /// Take back a wish for more that fails.
     pub take_back: bool,
     pub delete: bool,
+    pub snapshot: bool,
 }
 
 /// What goes wrong.
@@ -76,6 +77,7 @@ pub struct Users {
 pub struct Trouble {
     pub reboot: bool,
     pub file_vanishes: bool,
+    pub snapshot_vanishes: bool,
     pub export_vanishes: bool,
     /// Which steps can fail.
     pub fails: &'static [Kind],
@@ -92,11 +94,21 @@ pub enum Kind {
     Offer,
     Grant,
     Delete,
+    Snapshot,
+    DeleteSnapshot,
 }
 
 impl Kind {
-    pub const ALL: &'static [Self] =
-        &[Self::Revoke, Self::Create, Self::Extend, Self::Offer, Self::Grant, Self::Delete];
+    pub const ALL: &'static [Self] = &[
+        Self::Revoke,
+        Self::Create,
+        Self::Extend,
+        Self::Offer,
+        Self::Grant,
+        Self::Delete,
+        Self::Snapshot,
+        Self::DeleteSnapshot,
+    ];
 
     fn of(step: Step) -> Self {
         match step {
@@ -105,6 +117,8 @@ impl Kind {
             Step::Extend(_) => Self::Extend,
             Step::Offer(_) => Self::Offer,
             Step::Grant(_) => Self::Grant,
+            Step::Snapshot(_) => Self::Snapshot,
+            Step::DeleteSnapshot(_) => Self::DeleteSnapshot,
             // No world has limits: the tables have them.
             Step::Limit | Step::Delete => Self::Delete,
         }
@@ -141,6 +155,8 @@ pub struct Past {
     pub confirmed: bool,
     /// How large the file was that vanished.
     pub lost: Option<Capacity>,
+    /// The snapshots that the controller was told are there.
+    pub taken: BTreeSet<SnapshotId>,
     /// The first step that broke a rule about steps.
     pub broken: Option<Rule>,
 }
@@ -155,6 +171,8 @@ pub enum Action {
     UserExtends,
     UserTakesBack,
     UserDeletes,
+    UserSnapshots,
+    UserDeletesSnapshot(SnapshotId),
     /// The wish of this moment goes out; another one that was on its way may be lost.
     ControllerSends {
         lost: Option<VolumeWish>,
@@ -173,6 +191,7 @@ pub enum Action {
     DockReboots,
     ExportVanishes(HostId),
     FileVanishes,
+    SnapshotVanishes(SnapshotId),
     OperatorRestoresTheFile,
 }
 
@@ -313,6 +332,11 @@ impl Model for World {
             if self.users.delete {
                 out.push(Action::UserDeletes);
             }
+            if self.users.snapshot {
+                out.push(Action::UserSnapshots);
+                let known = s.record.iter().flat_map(|record| record.snapshots.keys());
+                out.extend(known.copied().map(Action::UserDeletesSnapshot));
+            }
             let lost: Vec<_> = places(&s.wishes, self.mail);
             out.extend(lost.into_iter().map(|lost| Action::ControllerSends { lost }));
             out.extend(s.replies.iter().cloned().map(Action::ControllerHears));
@@ -341,6 +365,9 @@ impl Model for World {
         if self.trouble.file_vanishes {
             out.push(Action::FileVanishes);
             out.push(Action::OperatorRestoresTheFile);
+        }
+        if self.trouble.snapshot_vanishes {
+            out.extend(s.dock.facts.snapshots.keys().copied().map(Action::SnapshotVanishes));
         }
     }
 

@@ -1,8 +1,9 @@
 //! What must hold in every state, whatever anybody did. Rules about steps rather than states are
 //! noticed when the step is taken, kept in `Past::broken`, and reported here.
 
+use osds_lifecycle::enforcer::SnapshotFact;
 use osds_lifecycle::{status, volume};
-use osds_model::{AttachMode, Attachment, HostId, Phase, Presence, Sharing};
+use osds_model::{AttachMode, Attachment, Capacity, HostId, Phase, Presence, Sharing};
 use stateright::Property;
 
 use super::twins::Twin;
@@ -20,6 +21,9 @@ pub enum Rule {
     NothingIsDeletedUnderAHost,
     NothingIsDeletedUnasked,
     AFailureHarmsNobodyElse,
+    ALostSnapshotIsNotReplaced,
+    NothingIsTakenOfNothing,
+    NothingIsDeletedUnderItsSnapshots,
 }
 
 /// All of them.
@@ -49,6 +53,7 @@ pub fn safety() -> Vec<Property<World>> {
         Property::always("a deleted volume is not there and not served", gone),
         Property::always("the pool is charged for what is there", charged),
         Property::always("a size is confirmed when every host was told", told),
+        Property::always("a snapshot that is there is on record", snapshots_on_record),
         Property::always("inUse while an attachment is live", in_use),
     ];
     all.extend(steps! {
@@ -61,6 +66,9 @@ pub fn safety() -> Vec<Property<World>> {
         "nothing is deleted under a host": NothingIsDeletedUnderAHost,
         "nothing is deleted unasked": NothingIsDeletedUnasked,
         "a failure harms nobody else": AFailureHarmsNobodyElse,
+        "a snapshot that was confirmed is never taken again": ALostSnapshotIsNotReplaced,
+        "nothing is taken of a volume that is not there": NothingIsTakenOfNothing,
+        "a volume goes after its snapshots": NothingIsDeletedUnderItsSnapshots,
     });
     all
 }
@@ -138,10 +146,22 @@ fn gone(_: &World, s: &State) -> bool {
     s.record.is_some() || (s.dock.facts.size.is_none() && s.dock.facts.served.is_empty())
 }
 
+/// Also what was only begun: nobody knows how much of it there is.
 fn charged(_: &World, s: &State) -> bool {
-    s.record
-        .as_ref()
-        .is_none_or(|record| s.dock.facts.size.is_none_or(|size| size <= volume::footprint(record)))
+    let Some(record) = &s.record else { return true };
+    let facts = &s.dock.facts;
+    let snapshots = facts.snapshots.iter().map(|(id, fact)| match fact {
+        SnapshotFact::Whole(size) => *size,
+        SnapshotFact::Begun => record.snapshots.get(id).and_then(|s| s.made).unwrap_or_default(),
+    });
+    let there = snapshots.fold(facts.size.unwrap_or_default(), Capacity::plus);
+    there <= volume::footprint(record)
+}
+
+/// So also: one whose end was confirmed is not there, not even in part.
+fn snapshots_on_record(_: &World, s: &State) -> bool {
+    let known = |id| s.record.as_ref().is_some_and(|record| record.snapshots.contains_key(id));
+    s.dock.facts.snapshots.keys().all(known)
 }
 
 fn in_use(w: &World, s: &State) -> bool {

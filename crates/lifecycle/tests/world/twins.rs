@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use osds_lifecycle::access::{self, AttachRequest};
-use osds_lifecycle::enforcer::{self, Facts, Rejected, Step};
-use osds_lifecycle::{Confirmed, confirm, volume};
+use osds_lifecycle::enforcer::{self, Facts, Rejected, SnapshotFact, Step};
+use osds_lifecycle::{Confirmed, confirm, snapshot, volume};
 use osds_model::{
-    Applied, AttachMode, Attachment, HostId, HostOutcome, Phase, Presence, Sharing, VolumeOutcome,
-    VolumeState, VolumeWish,
+    Applied, AttachMode, Attachment, Capacity, HostId, HostOutcome, Phase, Presence, Sharing,
+    SnapshotId, SnapshotOutcome, VolumeOutcome, VolumeState, VolumeWish,
 };
 
 use super::{Ask, Dock, POOL, VOLUME, World, connection, request};
@@ -53,6 +53,15 @@ pub enum Twin {
     AnotherModeIsNoLeftover,
     FailedGrantHarmsAll,
     StatusIsTheLatestFailure,
+    // Snapshots.
+    SnapshotKeepsTheGeneration,
+    SnapshotIsForgottenAtOnce,
+    DeleteIgnoresSnapshots,
+    LateWishUnlearnsTheSnapshot,
+    DockForgetsItTookTheSnapshot,
+    LostSnapshotIsTakenAnew,
+    WhatWasBegunIsForgotten,
+    SnapshotIsNotCharged,
 }
 
 impl World {
@@ -130,11 +139,15 @@ impl World {
         if self.breaks(Twin::DeleteIgnoresHosts) {
             seen.attachments.clear();
         }
+        if self.breaks(Twin::DeleteIgnoresSnapshots) {
+            seen.snapshots.clear();
+        }
         let mut next = volume::delete(&seen).ok()?;
         if self.breaks(Twin::DeleteFreesAtOnce) {
             next.made = record.made;
         }
         next.attachments.clone_from(&record.attachments);
+        next.snapshots.clone_from(&record.snapshots);
         Some(next)
     }
 
@@ -144,6 +157,32 @@ impl World {
             next.taken_back = None;
         }
         Some(next)
+    }
+
+    pub(super) fn snapshot(&self, record: &VolumeState, id: SnapshotId) -> Option<VolumeState> {
+        let mut next = snapshot::create(record, id).ok()?;
+        if self.breaks(Twin::SnapshotKeepsTheGeneration) {
+            next.generation = record.generation;
+        }
+        if self.breaks(Twin::SnapshotIsNotCharged) {
+            next.snapshots.values_mut().for_each(|s| s.made = s.made.or(Some(Capacity::ZERO)));
+        }
+        Some(next)
+    }
+
+    pub(super) fn delete_snapshot(&self, record: &VolumeState, id: SnapshotId) -> VolumeState {
+        let mut next = snapshot::delete(record, id);
+        if self.breaks(Twin::SnapshotIsForgottenAtOnce) {
+            next.snapshots.remove(&id);
+        }
+        next
+    }
+
+    /// A dock looks for the snapshots of its wish, and for no others.
+    fn seen(wish: &VolumeWish, facts: &Facts) -> Facts {
+        let mut seen = facts.clone();
+        seen.snapshots.retain(|id, _| wish.snapshots.contains_key(id));
+        seen
     }
 
     pub(super) fn wish(&self, record: &VolumeState) -> VolumeWish {
@@ -165,6 +204,9 @@ impl World {
         }
         let kept = enforcer::accept(held, offered)?;
         let unlearns = self.breaks(Twin::LateWishUnlearnsTheVolume);
+        if self.breaks(Twin::LateWishUnlearnsTheSnapshot) {
+            return Ok(VolumeWish { snapshots: offered.snapshots.clone(), ..kept });
+        }
         Ok(if unlearns { offered.clone() } else { kept })
     }
 
@@ -172,12 +214,16 @@ impl World {
         if self.breaks(Twin::DockForgetsItMadeTheVolume) {
             return held.clone();
         }
-        enforcer::remember(held, facts)
+        let learnt = enforcer::remember(held, &Self::seen(held, facts));
+        if self.breaks(Twin::DockForgetsItTookTheSnapshot) {
+            return VolumeWish { snapshots: held.snapshots.clone(), ..learnt };
+        }
+        learnt
     }
 
     pub(super) fn next_step(&self, dock: &Dock) -> Option<Step> {
         let wish = dock.ledger.as_ref()?;
-        let (facts, failed) = (&dock.facts, &dock.failed);
+        let (facts, failed) = (&Self::seen(wish, &dock.facts), &dock.failed);
         match self.twin {
             Some(Twin::HostsAreNotTold) => {
                 enforcer::next_step(wish, &Facts { offered: None, ..facts.clone() }, failed)
@@ -187,6 +233,16 @@ impl World {
             }
             Some(Twin::LostVolumeIsMadeAnew) => {
                 enforcer::next_step(&VolumeWish { exists: false, ..wish.clone() }, facts, failed)
+            }
+            Some(Twin::LostSnapshotIsTakenAnew) => {
+                let mut forgetful = wish.clone();
+                forgetful.snapshots.values_mut().for_each(|s| s.exists = false);
+                enforcer::next_step(&forgetful, facts, failed)
+            }
+            Some(Twin::WhatWasBegunIsForgotten) => {
+                let mut whole = facts.clone();
+                whole.snapshots.retain(|_, fact| *fact != SnapshotFact::Begun);
+                enforcer::next_step(wish, &whole, failed)
             }
             Some(Twin::GrantBeforeRevoke) => {
                 let steps = wish.hosts.keys().filter(|host| !facts.served.contains_key(host));
@@ -216,8 +272,18 @@ impl World {
     }
 
     pub(super) fn outcome(&self, wish: &VolumeWish, dock: &Dock) -> Applied {
-        let mut applied = enforcer::outcome(wish, &dock.facts, &dock.failed);
+        let facts = Self::seen(wish, &dock.facts);
+        let mut applied = enforcer::outcome(wish, &facts, &dock.failed);
         match self.twin {
+            Some(Twin::WhatWasBegunIsForgotten) => {
+                for (id, outcome) in &mut applied.snapshots {
+                    if !wish.snapshots[id].wanted
+                        && facts.snapshots.get(id) == Some(&SnapshotFact::Begun)
+                    {
+                        *outcome = SnapshotOutcome::Absent;
+                    }
+                }
+            }
             Some(Twin::FailedRevokeIsLeftOut) => {
                 applied.hosts.retain(|_, o| !matches!(o, HostOutcome::RevokeFailed(_)));
             }

@@ -311,6 +311,8 @@ impl<'a> Planner<'a> {
                 presence: Presence::Wanted(size),
                 // It exists: its dock looks for it and never makes it.
                 taken_back: None,
+                source: None,
+                snapshots: BTreeMap::new(),
                 made: Some(size),
                 fault: None,
                 attachments: BTreeMap::new(),

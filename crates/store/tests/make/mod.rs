@@ -36,6 +36,8 @@ pub fn volume(id: u128) -> Volume {
             presence: Presence::Wanted(Capacity::from_bytes(1 << 30)),
             limits: osds_model::IoLimits::NONE,
             taken_back: None,
+            source: None,
+            snapshots: BTreeMap::new(),
             made: None,
             fault: None,
             attachments: BTreeMap::new(),

@@ -10,15 +10,18 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use osds_model::{Capacity, FaultKind, VolumeId};
+use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 use rustix::fs::{self as rfs, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
-use crate::{BlockSource, DriverError, EntryName, PoolEntry};
+use super::alone;
+use crate::storage::copy;
+use crate::{BlockSource, DriverError, EntryName, Hold, PoolEntry, SnapshotFacts};
 
 const PREFIX: &str = "volume-";
 const FINISHED: &str = ".img";
 const BEGUN: &str = ".new";
+const SNAPSHOT: &str = ".snap-";
 
 /// An opened pool directory.
 pub(super) struct Directory {
@@ -56,7 +59,7 @@ impl Directory {
     pub(super) fn used_by_volumes(&self) -> Result<Capacity, DriverError> {
         let mut used = Capacity::ZERO;
         self.visit(|name, stat| {
-            if volume_of(name, stat).is_some() {
+            if ours(name, stat).is_some() {
                 let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
                 used = used.plus(Capacity::from_bytes(blocks.saturating_mul(512)));
             }
@@ -66,18 +69,36 @@ impl Directory {
 
     /// The size of a finished volume.
     pub(super) fn find(&self, volume: VolumeId) -> Result<Option<Capacity>, DriverError> {
-        let name = finished(volume);
-        match rfs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        self.size_of(&finished(alone(volume)))
+    }
+
+    /// How much of a snapshot is there.
+    pub(super) fn snapshot(
+        &self,
+        volume: VolumeId,
+        snapshot: SnapshotId,
+    ) -> Result<Option<SnapshotFacts>, DriverError> {
+        let of = Source { volume, snapshot: Some(snapshot) };
+        let whole = self.size_of(&finished(of))?;
+        if whole.is_none() && self.size_of(&begun(of))?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(SnapshotFacts { whole }))
+    }
+
+    /// The size of a plain file.
+    fn size_of(&self, name: &str) -> Result<Option<Capacity>, DriverError> {
+        match rfs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if is_plain_file(&stat) => Ok(Some(length(&stat))),
-            Ok(_) => Err(self.foreign(&name)),
+            Ok(_) => Err(self.foreign(name)),
             Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(self.failed("looking for", &name, error)),
+            Err(error) => Err(self.failed("looking for", name, error)),
         }
     }
 
     /// Makes a volume that is not there.
     pub(super) fn create(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
-        let (begun, finished) = (begun(volume), finished(volume));
+        let (begun, finished) = (begun(alone(volume)), finished(alone(volume)));
         let file = self.begin(&begun)?;
         let done = rfs::ftruncate(&file, size.bytes())
             .map_err(|error| self.failed("giving its length to", &begun, error))
@@ -92,9 +113,50 @@ impl Directory {
         self.sync(&file, &finished)
     }
 
+    /// Makes `to` a copy of `from`, of at least this size, unless it is there. It gets its name
+    /// when all of it is durable, so a cut leaves no half of it under that name.
+    pub(super) fn copy(
+        &self,
+        from: Source,
+        to: Source,
+        size: Capacity,
+        hold: Hold,
+    ) -> Result<Capacity, DriverError> {
+        let (begun, finished) = (begun(to), finished(to));
+        if let Some(present) = self.size_of(&finished)? {
+            // An earlier call may have been cut off just before this.
+            rfs::fsync(&self.fd).map_err(|error| self.failed("making durable", "", error))?;
+            return Ok(present);
+        }
+        let (source, length) = self.open_plain(&self::finished(from))?;
+        let file = File::from(self.begin(&begun)?);
+        let done = self.fill(&source.into(), &file, &finished, hold).and_then(|()| {
+            let size = length.max(size);
+            rfs::ftruncate(&file, size.bytes())
+                .and_then(|()| rfs::fsync(&file))
+                .map_err(|error| self.failed("making durable", &begun, error))?;
+            self.rename(&begun, &finished)?;
+            rfs::fsync(&self.fd)
+                .map_err(|error| self.failed("making durable", &finished, error))?;
+            Ok(size)
+        });
+        if done.is_err() {
+            // It may be large; what stays all the same is found and removed later.
+            let _ = rfs::unlinkat(&self.fd, &begun, AtFlags::empty());
+        }
+        done
+    }
+
+    fn fill(&self, from: &File, to: &File, name: &str, mut hold: Hold) -> Result<(), DriverError> {
+        let doing = format!("copying to {}", self.path.join(name).display());
+        copy::fill(&doing, from, to, &hold)?;
+        // From here on the copy does not change any more: writes go on while it is made durable.
+        if hold.release() { Ok(()) } else { Err(copy::too_slow(&doing)) }
+    }
+
     /// Makes a finished volume at least this large, and what it is by now durable.
     pub(super) fn grow(&self, volume: VolumeId, size: Capacity) -> Result<Capacity, DriverError> {
-        let name = finished(volume);
+        let name = finished(alone(volume));
         let (file, present) = self.open_plain(&name)?;
         if present < size {
             rfs::ftruncate(&file, size.bytes())
@@ -104,9 +166,9 @@ impl Directory {
         Ok(present.max(size))
     }
 
-    /// Makes sure neither the volume nor what was begun of it is there.
-    pub(super) fn delete(&self, volume: VolumeId) -> Result<(), DriverError> {
-        for name in [finished(volume), begun(volume)] {
+    /// Makes sure neither it nor what was begun of it is there.
+    pub(super) fn delete(&self, which: Source) -> Result<(), DriverError> {
+        for name in [finished(which), begun(which)] {
             match rfs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 Ok(stat) if !is_plain_file(&stat) => return Err(self.foreign(&name)),
@@ -122,7 +184,7 @@ impl Directory {
     }
 
     pub(super) fn blocks(&self, volume: VolumeId) -> Result<BlockSource, DriverError> {
-        let name = finished(volume);
+        let name = finished(alone(volume));
         let (file, size) = self.open_plain(&name)?;
         Ok(BlockSource { file: File::from(file), path: self.path.join(&name), size })
     }
@@ -130,8 +192,9 @@ impl Directory {
     pub(super) fn list(&self) -> Result<Vec<PoolEntry>, DriverError> {
         let mut entries = Vec::new();
         self.visit(|name, stat| {
-            let name = match volume_of(name, stat) {
-                Some(volume) => EntryName::Volume(volume),
+            let name = match ours(name, stat) {
+                Some(Source { volume, snapshot: None }) => EntryName::Volume(volume),
+                Some(Source { volume, snapshot: Some(id) }) => EntryName::Snapshot(volume, id),
                 None => EntryName::Foreign(name.to_owned()),
             };
             entries.push(PoolEntry { name, size: length(stat) });
@@ -230,21 +293,33 @@ impl Directory {
     }
 }
 
-fn finished(volume: VolumeId) -> String {
-    format!("{PREFIX}{volume}{FINISHED}")
+fn finished(which: Source) -> String {
+    named(which, FINISHED)
 }
 
-fn begun(volume: VolumeId) -> String {
-    format!("{PREFIX}{volume}{BEGUN}")
+fn begun(which: Source) -> String {
+    named(which, BEGUN)
 }
 
-/// The volume this entry is, finished or begun.
-fn volume_of(name: &str, stat: &Stat) -> Option<VolumeId> {
+fn named(Source { volume, snapshot }: Source, suffix: &str) -> String {
+    match snapshot {
+        None => format!("{PREFIX}{volume}{suffix}"),
+        Some(id) => format!("{PREFIX}{volume}{SNAPSHOT}{id}{suffix}"),
+    }
+}
+
+/// What this entry is, finished or begun.
+fn ours(name: &str, stat: &Stat) -> Option<Source> {
     let rest = name.strip_prefix(PREFIX)?;
-    let id = rest.strip_suffix(FINISHED).or_else(|| rest.strip_suffix(BEGUN))?;
-    // Only the very text we would write names our volume, not, say, upper case.
-    let volume = id.parse::<VolumeId>().ok().filter(|volume| volume.to_string() == id)?;
-    is_plain_file(stat).then_some(volume)
+    let rest = rest.strip_suffix(FINISHED).or_else(|| rest.strip_suffix(BEGUN))?;
+    let which = match rest.split_once(SNAPSHOT) {
+        None => alone(rest.parse().ok()?),
+        Some((volume, id)) => {
+            Source { volume: volume.parse().ok()?, snapshot: Some(id.parse().ok()?) }
+        }
+    };
+    // Only the very text we would write names it, not, say, upper case.
+    (is_plain_file(stat) && named(which, "") == name[..PREFIX.len() + rest.len()]).then_some(which)
 }
 
 fn is_plain_file(stat: &Stat) -> bool {

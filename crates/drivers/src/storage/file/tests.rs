@@ -224,3 +224,57 @@ async fn many_calls_at_once_for_one_volume() {
     assert_eq!(driver.list("p").await.unwrap().len(), 1);
     assert_eq!(fs::metadata(image(&base)).unwrap().len(), 40 * MIB);
 }
+
+const S: SnapshotId = SnapshotId::from_u128(8);
+
+#[tokio::test]
+async fn what_an_interrupted_snapshot_left_is_seen_begun_anew_and_removed() {
+    let (base, driver) = pool();
+    let snapshot = path(&base, &format!("volume-{V}.snap-{S}.img"));
+    let begun = path(&base, &format!("volume-{V}.snap-{S}.new"));
+    let facts = || driver.snapshots("p", V, &[S]);
+    driver.create("p", V, mib(4)).await.unwrap();
+    fs::write(&begun, "half").unwrap();
+    assert_eq!(facts().await.unwrap()[&S], SnapshotFacts { whole: None });
+    driver.snapshot("p", V, S, Hold::needless()).await.unwrap();
+    assert_eq!(facts().await.unwrap()[&S], SnapshotFacts { whole: Some(mib(4)) });
+    assert!(!begun.exists());
+    let meta = fs::metadata(&snapshot).unwrap();
+    assert_eq!((meta.len(), meta.mode() & 0o7777), (4 * MIB, 0o600));
+    assert!(meta.blocks() * 512 < MIB, "holes take no room");
+    fs::write(&begun, "half").unwrap();
+    driver.delete_snapshot("p", V, S).await.unwrap();
+    assert!(facts().await.unwrap().is_empty() && !begun.exists() && !snapshot.exists());
+    assert_eq!(driver.find("p", V).await.unwrap().unwrap().size, mib(4));
+    // The name of a snapshot is no volume's.
+    fs::write(path(&base, &format!("volume-{V}.snap-.img")), "x").unwrap();
+    fs::write(path(&base, &format!("volume-{V}.snap-{S}.snap-{S}.img")), "x").unwrap();
+    let entries = driver.list("p").await.unwrap();
+    let foreign = |entry: &&PoolEntry| matches!(entry.name, EntryName::Foreign(_));
+    assert_eq!((entries.len(), entries.iter().filter(foreign).count()), (3, 2));
+}
+
+/// A copy of a volume takes its time, and other volumes do not wait for it; two calls for one copy
+/// come one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_at_once_for_one_snapshot() {
+    let (base, driver) = pool();
+    driver.create("p", V, mib(8)).await.unwrap();
+    let file = driver.open("p", V).await.unwrap().file;
+    file.write_all_at(&vec![7; 1 << 20], 0).unwrap();
+    let calls = (0..16).map(|number| {
+        let driver = driver.clone();
+        tokio::spawn(async move {
+            match number % 4 {
+                0 => driver.delete_snapshot("p", V, S).await,
+                _ => driver.snapshot("p", V, S, Hold::needless()).await,
+            }
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        call.await.unwrap().unwrap();
+    }
+    driver.snapshot("p", V, S, Hold::needless()).await.unwrap();
+    let taken = fs::read(path(&base, &format!("volume-{V}.snap-{S}.img"))).unwrap();
+    assert!(taken.len() == 8 << 20 && taken[..1 << 20].iter().all(|byte| *byte == 7));
+}
