@@ -1,10 +1,12 @@
-//! `cargo xtask packages`: the Debian packages that some tests need.
+//! `cargo xtask packages`: the Debian packages, and programs from PyPI and the Go module proxy, that
+//! some tests need.
 //!
 //! Our own initiator cannot testify for our own target, so some tests drive it with libiscsi's
 //! tools and with qemu. Where we may install packages we do; where we may not we say how. A test
 //! that misses them prints `SKIPPED: <test>: <why>` and passes, unless [`REQUIRE`] is set: then
 //! it must fail. So a machine that could run it never skips it in silence.
 
+mod go;
 mod python;
 
 use std::env;
@@ -71,7 +73,10 @@ pub fn how() -> String {
 /// Makes sure the packages are there, if that is in our power.
 pub fn ensure() -> Outcome {
     match ensure_debian() {
-        Outcome::Present => python::ensure(),
+        Outcome::Present => match python::ensure() {
+            Outcome::Present => go::ensure(),
+            missing @ Outcome::Missing(_) => missing,
+        },
         missing @ Outcome::Missing(_) => missing,
     }
 }

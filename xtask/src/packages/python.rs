@@ -1,5 +1,6 @@
-//! Programs from PyPI for the tests of the REST server, each in a Python environment of its own: a
-//! real Keystone, and schemathesis, which holds the server to its OpenAPI document.
+//! Programs from PyPI for the tests, each in a Python environment of its own: a real Keystone;
+//! schemathesis, which holds the server to its OpenAPI document; kubernetes-validate, which has the
+//! schemas of Kubernetes' objects.
 //!
 //! Pinned, so that a release of theirs does not turn our tests red; made once for each version and
 //! kept in the target folder, because pip takes most of a minute.
@@ -19,9 +20,10 @@ struct Program {
     package: &'static str,
 }
 
-const PROGRAMS: [Program; 2] = [
+const PROGRAMS: [Program; 3] = [
     Program { folder: "keystone", package: "keystone==27.0.0" },
     Program { folder: "schemathesis", package: "schemathesis==4.32.5" },
+    Program { folder: "kubernetes-validate", package: "kubernetes-validate==1.37.0" },
 ];
 
 /// Whether Python can make environments with pip in them.
