@@ -16,7 +16,7 @@ use osds_model::access::AttachmentFacts;
 use osds_model::host::Protocol;
 use osds_model::{
     AttachMode, Attachment, AttachmentId, Authentication, Host, HostId, Initiator, Phase, Pool,
-    Secret, Sharing, Volume, VolumeId,
+    Publication, Reason, Secret, Sharing, Volume, VolumeId,
 };
 use osds_store::{AttachmentsWhere, HostsWhere, Txn, Versioned, View, decide};
 use tracing::{error, info};
@@ -37,6 +37,8 @@ pub struct NewAttachment {
     pub mode: AttachMode,
     /// What the host wants promised.
     pub sharing: Sharing,
+    /// How an orchestrator means to use the volume; mode and promise then follow from it.
+    pub publication: Option<Publication>,
     /// Where the host will put it; may be empty.
     pub mountpoint: String,
     /// Free text pairs.
@@ -105,11 +107,14 @@ impl Controller {
             let initiators: Vec<Initiator> =
                 host.initiators.iter().filter(|i| i.protocol == protocol).cloned().collect();
             if initiators.is_empty() {
-                return Err(Error::Invalid(format!(
-                    "host {} has no {protocol} initiator, so the target cannot know it; add one: \
+                return Err(Error::unfit(
+                    Reason::CannotReach,
+                    format!(
+                        "host {} has no {protocol} initiator, so the target cannot know it; add one: \
                      osdsctl host initiator add {} <port name> {protocol}",
-                    host.name, host.id
-                )));
+                        host.name, host.id
+                    ),
+                ));
             }
             let request = AttachRequest {
                 id,
@@ -117,6 +122,7 @@ impl Controller {
                 fenced: host.fence.is_some(),
                 mode: new.mode,
                 sharing: new.sharing,
+                publication: new.publication,
                 read_only_enforced,
                 initiators,
                 authentication: self.credentials(protocol, volume.id, host.id, id)?,
@@ -130,8 +136,8 @@ impl Controller {
                     metadata: new.metadata.clone(),
                 },
             };
-            let state =
-                access::attach(&volume.state, &request).map_err(Error::refused("", view))?;
+            let state = access::attach(&volume.state, &request)
+                .map_err(|refused| Error::refused_beside(view, &volume.state, refused))?;
             let host_id = host.id;
             if state == volume.state {
                 let attached = Attached { volume: Arc::clone(&volume.value), host: host_id };
@@ -342,21 +348,26 @@ fn both<'a>(
 ) -> Result<(&'a Versioned<Host>, &'a Versioned<Volume>), Error> {
     const IN: &str = "failed in create volume attachment method";
     let host = hosts::find(view, caller, host).map_err(|_| {
-        Error::Invalid(format!("get host {IN}: {}", caller.cannot_find("host", host)))
+        let words = format!("get host {IN}: {}", caller.cannot_find("host", host));
+        Error::unfit(Reason::NoSuchHost, words)
     })?;
     let volume = volumes::find(view, caller, volume).map_err(|_| {
-        Error::Invalid(format!("get volume {IN}: {}", caller.cannot_find("volume", volume)))
+        let words = format!("get volume {IN}: {}", caller.cannot_find("volume", volume));
+        Error::unfit(Reason::NoSuchVolume, words)
     })?;
     // A host that names no zone can reach all of them.
     if let Some(zones) = &host.availability_zones
         && !zones.is_empty()
         && !zones.contains(&volume.availability_zone)
     {
-        return Err(Error::Invalid(format!(
-            "availability zone of volume: {} is not in the host availability zones: [{}]",
-            volume.availability_zone,
-            zones.join(" ")
-        )));
+        return Err(Error::unfit(
+            Reason::CannotReach,
+            format!(
+                "availability zone of volume: {} is not in the host availability zones: [{}]",
+                volume.availability_zone,
+                zones.join(" ")
+            ),
+        ));
     }
     Ok((host, volume))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use osds_keyring::KeyringError;
 use osds_lifecycle::Refused;
-use osds_model::Host;
+use osds_model::{AccessMode, AttachMode, Host, HostId, Reason, VolumeState};
 use osds_store::{DecideError, StoreError, View};
 
 /// Why a use-case did not do what it was asked. Nothing was changed, except after
@@ -22,6 +22,14 @@ pub enum Error {
     /// The request cannot be granted as it is; the message says what to change.
     #[error("{0}")]
     Invalid(String),
+    /// As [`Error::Invalid`], with a word for programs.
+    #[error("{words}")]
+    Unfit {
+        /// What to change.
+        words: String,
+        /// The word.
+        reason: Reason,
+    },
     /// The rules say no.
     #[error("{doing}{}", told(refused, host.as_deref()))]
     Refused {
@@ -31,6 +39,8 @@ pub enum Error {
         refused: Refused,
         /// The name of the host it is about, where one is known.
         host: Option<String>,
+        /// Who has the volume, where that is why.
+        holders: Vec<Holder>,
     },
     /// The dock did not answer.
     #[error(transparent)]
@@ -46,7 +56,77 @@ pub enum Error {
     Secrets(#[source] Arc<KeyringError>),
 }
 
+/// One who has a volume that somebody else was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The host.
+    pub host: HostId,
+    /// Its name.
+    pub name: String,
+    /// Whether it may write.
+    pub mode: AttachMode,
+    /// How an orchestrator uses it there, when one does.
+    pub access: Option<AccessMode>,
+}
+
 impl Error {
+    /// The word for programs, where there is one.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Unfit { reason, .. } => Some(*reason),
+            Self::Refused { refused, .. } => Some(refused.reason()),
+            Self::NotFound(_)
+            | Self::Invalid(_)
+            | Self::Dock(_)
+            | Self::KeyReused
+            | Self::Store(_)
+            | Self::Secrets(_) => None,
+        }
+    }
+
+    /// Who is in the way.
+    #[must_use]
+    pub fn holders(&self) -> &[Holder] {
+        match self {
+            Self::Refused { holders, .. } => holders,
+            Self::Unfit { .. }
+            | Self::NotFound(_)
+            | Self::Invalid(_)
+            | Self::Dock(_)
+            | Self::KeyReused
+            | Self::Store(_)
+            | Self::Secrets(_) => &[],
+        }
+    }
+
+    pub(crate) const fn unfit(reason: Reason, words: String) -> Self {
+        Self::Unfit { words, reason }
+    }
+
+    /// As [`Error::refused`], naming who has the volume where a host is what stands in the way.
+    pub(crate) fn refused_beside(view: &View, state: &VolumeState, refused: Refused) -> Self {
+        let is_about_a_host = refused.host().is_some();
+        let mut error = Self::refused("", view)(refused);
+        if let Self::Refused { holders, .. } = &mut error
+            && is_about_a_host
+        {
+            *holders = state
+                .attachments
+                .iter()
+                .map(|(host, held)| Holder {
+                    host: *host,
+                    name: view
+                        .get::<Host>(*host)
+                        .map_or_else(String::new, |host| host.name.clone()),
+                    mode: held.mode,
+                    access: held.publication.map(|publication| publication.mode),
+                })
+                .collect();
+        }
+        error
+    }
+
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid(message.into())
     }
@@ -55,7 +135,7 @@ impl Error {
         move |refused| {
             let host = refused.host().and_then(|id| view.get::<Host>(id));
             let host = host.map(|host| host.name.clone());
-            Self::Refused { doing, refused, host }
+            Self::Refused { doing, refused, host, holders: Vec::new() }
         }
     }
 }

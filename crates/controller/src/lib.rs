@@ -36,7 +36,7 @@ use osds_store::Store;
 pub use attachments::{Attached, AttachmentUpdate, HostRef, NewAttachment};
 pub use census::{AttachmentFigures, Census, DockFigures, PoolFigures};
 pub use clock::{Clock, SystemClock};
-pub use error::Error;
+pub use error::{Error, Holder};
 pub use groups::{GroupUpdate, Grouped, NewGroup};
 pub use hosts::{HostUpdate, NewHost};
 pub use osds_store::{AttachmentsWhere, HostsWhere, OneOf, SnapshotsWhere, VolumesWhere};

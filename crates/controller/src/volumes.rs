@@ -11,7 +11,8 @@ use std::sync::Arc;
 use osds_lifecycle::{Refused, status, volume};
 use osds_model::volume::Terms;
 use osds_model::{
-    Capacity, Pool, PoolId, Presence, Profile, Timestamp, Volume, VolumeId, VolumeState, validate,
+    Capacity, Pool, PoolId, Presence, Profile, Reason, Timestamp, Volume, VolumeId, VolumeState,
+    validate,
 };
 use osds_selector::Ask;
 use osds_store::{Txn, Versioned, View, VolumesWhere, decide};
@@ -234,8 +235,9 @@ impl Controller {
         let wished = decide(self.store.as_ref(), |view| {
             let old = find(view, caller, id)?;
             let state = volume::delete(&old.state).map_err(|refused| in_use(old, &refused))?;
-            copies::none_under_way(view, old.id, None)
-                .map_err(|why| Error::Invalid(format!("delete volume failed: {why}")))?;
+            copies::none_under_way(view, old.id, None).map_err(|why| {
+                Error::unfit(Reason::HasSnapshots, format!("delete volume failed: {why}"))
+            })?;
             if state == old.state {
                 return Ok((Txn::new(), old.id));
             }
@@ -337,8 +339,11 @@ fn choose<'a>(
     let ask = Ask { size, availability_zone, multi_attach, pool, profile };
     let chosen = osds_selector::choose(view.iter::<Pool>().map(|pool| &**pool), &ask);
     let chosen = chosen.map_err(|no_pool| match origin {
-        None => doing(&no_pool),
-        Some(_) => doing(&format_args!("a copy is made in the pool of its source: {no_pool}")),
+        None => Error::unfit(Reason::NoPool, format!("create volume failed: {no_pool}")),
+        Some(_) => Error::unfit(
+            Reason::NoPool,
+            format!("create volume failed: a copy is made in the pool of its source: {no_pool}"),
+        ),
     })?;
     let pool = view.get::<Pool>(chosen.id).ok_or_else(|| lost_pool(chosen.id))?;
     Ok((pool, Terms { multi_attach, max_attachments }))
@@ -362,7 +367,7 @@ pub(crate) fn lost_pool(id: PoolId) -> Error {
 
 fn in_use(volume: &Volume, refused: &Refused) -> Error {
     if let Refused::HasSnapshots { .. } = refused {
-        return Error::Invalid(format!(
+        return Error::unfit(Reason::HasSnapshots, format!(
             "delete volume failed: volume {} can not be deleted, because it still has snapshots",
             volume.id
         ));
@@ -379,5 +384,5 @@ fn in_use(volume: &Volume, refused: &Refused) -> Error {
              can be deleted, the volume status is {word}"
         )
     };
-    Error::Invalid(format!("delete volume failed: {why}"))
+    Error::unfit(Reason::InUse, format!("delete volume failed: {why}"))
 }

@@ -9,6 +9,7 @@
 //! may die at any moment.
 
 pub mod api;
+pub mod context;
 pub mod controller;
 pub mod handle;
 pub mod identity;
@@ -30,6 +31,7 @@ pub mod proto {
 }
 
 pub use api::Api;
+pub use context::PublishContext;
 pub use handle::Handle;
 pub use server::{Services, serve};
 

@@ -4,6 +4,7 @@
 //! from the word; texts are for people. CSI forbids details beside code and message.
 
 use osds_rest_api::client::ClientError;
+use osds_rest_api::{HolderView, Reason};
 
 pub use tonic::{Code, Status};
 
@@ -30,12 +31,64 @@ pub fn not_offered(call: &str) -> Status {
 pub fn of(error: &ClientError) -> Status {
     let message = chain(error);
     match error {
+        ClientError::Refused { reason: Some(reason), holders, .. } => {
+            Status::new(of_reason(*reason), message + &told(holders))
+        }
         ClientError::Refused { status, .. } => Status::new(of_http(*status), message),
         ClientError::Unreachable { .. } => Status::unavailable(message),
         ClientError::Keystone(_) => Status::unauthenticated(message),
         ClientError::BadEndpoint { .. } | ClientError::Unreadable { .. } => {
             Status::internal(message)
         }
+    }
+}
+
+/// Who has the volume, for the end of a message.
+fn told(holders: &[HolderView<'_>]) -> String {
+    if holders.is_empty() {
+        return String::new();
+    }
+    let one = |holder: &HolderView<'_>| {
+        let access = if holder.access_mode.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", holder.access_mode)
+        };
+        let id = holder.host_id.with(str::to_owned);
+        format!("node {id} ({}, {}{access})", holder.host_name, holder.attach_mode)
+    };
+    let all: Vec<_> = holders.iter().map(one).collect();
+    format!("; it is published on {}", all.join(" and on "))
+}
+
+/// What a rule's no means (csi.md, 2.5).
+const fn of_reason(reason: Reason) -> Code {
+    match reason {
+        // Nothing that happens to others will ever change it.
+        Reason::NotMultiAttach | Reason::LocalFileSystem | Reason::NotLarger => {
+            Code::InvalidArgument
+        }
+        Reason::NoSuchVolume | Reason::NoSuchHost => Code::NotFound,
+        Reason::OtherTerms => Code::AlreadyExists,
+        Reason::StillDetaching | Reason::SnapshotNotReady => Code::Aborted,
+        Reason::NoPool | Reason::TooManySnapshots => Code::ResourceExhausted,
+        // Not RESOURCE_EXHAUSTED: that is a node's limit, and this is a volume's.
+        Reason::TooManyAttachments
+        | Reason::HeldByAnotherHost
+        | Reason::Fenced
+        | Reason::Promised
+        | Reason::CannotPromise
+        | Reason::SameInitiator
+        | Reason::ReadOnlyNotEnforced
+        | Reason::NotAttachable
+        | Reason::FileSystemBesideWriter
+        | Reason::InUse
+        | Reason::HasSnapshots
+        | Reason::NoSnapshot
+        | Reason::NotCopied
+        | Reason::NotExtendable
+        | Reason::NotDetaching
+        | Reason::CannotReach => Code::FailedPrecondition,
     }
 }
 
@@ -76,7 +129,12 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_its_words() {
-        let refused = |status| ClientError::Refused { status, message: "no such volume".into() };
+        let refused = |status| ClientError::Refused {
+            status,
+            message: "no such volume".into(),
+            reason: None,
+            holders: Vec::new(),
+        };
         assert_eq!(of(&refused(404)).code(), Code::NotFound);
         assert_eq!(of(&refused(404)).message(), "no such volume");
         assert_eq!(of(&refused(503)).code(), Code::Unavailable);

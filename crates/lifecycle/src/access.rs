@@ -9,11 +9,11 @@ use std::sync::Arc;
 use osds_model::access::AttachmentFacts;
 use osds_model::{
     AttachMode, Attachment, AttachmentId, Authentication, HostId, Initiator, Phase, Presence,
-    Sharing, VolumeState,
+    Publication, Sharing, VolumeState,
 };
 
 use crate::refused::Refused;
-use crate::status;
+use crate::{publish, status};
 
 /// A request to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub struct AttachRequest {
     pub mode: AttachMode,
     /// What the host wants promised.
     pub sharing: Sharing,
+    /// How an orchestrator means to use the volume. Mode and promise then follow from it, but that
+    /// it may ask to read only.
+    pub publication: Option<Publication>,
     /// Whether the target can hold this host to reading beside others.
     pub read_only_enforced: bool,
     /// The names the host logs in with.
@@ -46,11 +49,10 @@ pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeStat
     if request.fenced {
         return Err(Refused::Fenced { host: request.host });
     }
+    let asked = Asked::of(request);
     match state.attachments.get(&request.host) {
         Some(held) if held.phase == Phase::Detaching => return Err(Refused::StillDetaching),
-        Some(held) if (held.mode, held.sharing) == (request.mode, request.sharing) => {
-            return Ok(state.clone());
-        }
+        Some(held) if asked.is_had(held, state.terms.multi_attach) => return Ok(state.clone()),
         Some(held) => {
             return Err(Refused::OtherTerms { mode: held.mode, sharing: held.sharing });
         }
@@ -59,7 +61,7 @@ pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeStat
     if state.presence == Presence::Unwanted || state.made.is_none() {
         return Err(Refused::NotAttachable { status: status::volume(state) });
     }
-    may_join(state, request)?;
+    may_join(state, request, asked)?;
 
     let mut next = state.clone();
     next.generation = next.generation.next();
@@ -67,8 +69,9 @@ pub fn attach(state: &VolumeState, request: &AttachRequest) -> Result<VolumeStat
         request.host,
         Arc::new(Attachment {
             id: request.id,
-            mode: request.mode,
-            sharing: request.sharing,
+            mode: asked.mode,
+            sharing: asked.sharing,
+            publication: asked.publication,
             phase: Phase::Attaching,
             fault: None,
             initiators: request.initiators.clone(),
@@ -115,31 +118,66 @@ pub fn force(state: &VolumeState, host: HostId) -> Result<VolumeState, Refused> 
     }
 }
 
+/// What is asked for, once it is clear what an access mode means.
+#[derive(Clone, Copy)]
+struct Asked {
+    mode: AttachMode,
+    sharing: Sharing,
+    publication: Option<Publication>,
+}
+
+impl Asked {
+    fn of(request: &AttachRequest) -> Self {
+        let publication = request.publication;
+        let (mode, sharing) = match publication {
+            Some(said) => publish::terms(said.mode, request.mode),
+            None => (request.mode, request.sharing),
+        };
+        Self { mode, sharing, publication }
+    }
+
+    /// Whether this is what the host has.
+    fn is_had(self, held: &Attachment, multi_attach: bool) -> bool {
+        let counts = |said| publish::counts_as(said, held.mode, held.sharing, multi_attach);
+        held.mode == self.mode
+            && match self.publication {
+                Some(said) => publish::is_same(counts(held.publication), said),
+                None => held.sharing == self.sharing,
+            }
+    }
+}
+
 /// The rules of sharing, against everybody who has the volume.
-fn may_join(state: &VolumeState, request: &AttachRequest) -> Result<(), Refused> {
+fn may_join(state: &VolumeState, request: &AttachRequest, asked: Asked) -> Result<(), Refused> {
+    let multi_attach = state.terms.multi_attach;
     if !state.terms.multi_attach
         && let Some(holder) = state.attachments.keys().next()
     {
         return Err(Refused::HeldByAnotherHost { holder: *holder });
     }
+    if let Some(said) = asked.publication {
+        publish::possible(said, multi_attach)?;
+    }
+    let counts = publish::counts_as(asked.publication, asked.mode, asked.sharing, multi_attach);
     for (holder, held) in &state.attachments {
         let same = |asked: &&Initiator| held.initiators.iter().any(|i| i.is_same_as(asked));
         if let Some(shared) = request.initiators.iter().find(same) {
             let name = shared.port_name.clone();
             return Err(Refused::SameInitiator { holder: *holder, name });
         }
-        if breaks(held.sharing, held.mode, request.mode) {
+        if breaks(held.sharing, held.mode, asked.mode) {
             return Err(Refused::Promised { holder: *holder, promised: held.sharing });
         }
-        if breaks(request.sharing, request.mode, held.mode) {
+        if breaks(asked.sharing, asked.mode, held.mode) {
             return Err(Refused::CannotPromise {
                 holder: *holder,
                 mode: held.mode,
-                wanted: request.sharing,
+                wanted: asked.sharing,
             });
         }
+        publish::beside(counts, asked.mode, *holder, held, multi_attach)?;
     }
-    let read_only_somewhere = request.mode == AttachMode::ReadOnly
+    let read_only_somewhere = asked.mode == AttachMode::ReadOnly
         || state.attachments.values().any(|held| held.mode == AttachMode::ReadOnly);
     if read_only_somewhere && !request.read_only_enforced && !state.attachments.is_empty() {
         return Err(Refused::ReadOnlyNotEnforced);
@@ -193,6 +231,7 @@ mod tests {
             fenced: false,
             mode,
             sharing,
+            publication: None,
             read_only_enforced: true,
             initiators: vec![],
             authentication: None,

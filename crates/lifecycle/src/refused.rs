@@ -5,7 +5,8 @@
 //! until somebody does what the remedy says. It carries ids and not names, since rules know no
 //! names; who shows it to people puts the name in (see [`Refused::host`]).
 
-use osds_model::{AttachMode, Capacity, HostId, Sharing, SnapshotId};
+use osds_model::publication::AccessMode;
+use osds_model::{AttachMode, Capacity, HostId, Reason, Sharing, SnapshotId};
 
 /// Why a request was not granted; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +87,35 @@ pub enum Refused {
          it alone, or choose a pool whose target can"
     )]
     ReadOnlyNotEnforced,
+    /// A mode of many nodes, on a volume that is for one.
+    #[error(
+        "access mode {mode} needs a volume that is multi-attach, and this one is not; set \
+         capabilities:multiAttach in its profile, or make it with multiAttach"
+    )]
+    NotMultiAttach {
+        /// The mode.
+        mode: AccessMode,
+    },
+    /// Many writers on a file system that takes itself to be alone.
+    #[error(
+        "access mode {mode} would let many nodes write to a file system that takes itself to be \
+         alone, and lose data; use volumeMode Block, a cluster file system, or one node"
+    )]
+    LocalFileSystem {
+        /// The mode.
+        mode: AccessMode,
+    },
+    /// A file system that takes itself to be alone, beside somebody who writes.
+    #[error(
+        "host {holder} has the volume as {mode}, and a file system that takes itself to be alone \
+         does not bear with that; have it ro on every node, or detach it there first"
+    )]
+    FileSystemBesideWriter {
+        /// Who has it.
+        holder: HostId,
+        /// How.
+        mode: AttachMode,
+    },
     /// The volume is not there (yet, or any more).
     #[error("volume is {status}; it can be attached when it is available or inUse")]
     NotAttachable {
@@ -163,12 +193,15 @@ impl Refused {
             | Self::Promised { holder, .. }
             | Self::CannotPromise { holder, .. }
             | Self::SameInitiator { holder, .. }
+            | Self::FileSystemBesideWriter { holder, .. }
             | Self::InUse { holder } => Some(*holder),
             Self::Fenced { host } => Some(*host),
             Self::OtherTerms { .. }
             | Self::StillDetaching
             | Self::Full { .. }
             | Self::ReadOnlyNotEnforced
+            | Self::NotMultiAttach { .. }
+            | Self::LocalFileSystem { .. }
             | Self::NotAttachable { .. }
             | Self::NotExtendable { .. }
             | Self::NotLarger { .. }
@@ -178,6 +211,35 @@ impl Refused {
             | Self::NotCopied { .. }
             | Self::SnapshotNotReady
             | Self::NotDetaching => None,
+        }
+    }
+
+    /// The word for programs.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::HeldByAnotherHost { .. } => Reason::HeldByAnotherHost,
+            Self::OtherTerms { .. } => Reason::OtherTerms,
+            Self::StillDetaching => Reason::StillDetaching,
+            Self::Fenced { .. } => Reason::Fenced,
+            Self::Promised { .. } => Reason::Promised,
+            Self::CannotPromise { .. } => Reason::CannotPromise,
+            Self::SameInitiator { .. } => Reason::SameInitiator,
+            Self::Full { .. } => Reason::TooManyAttachments,
+            Self::ReadOnlyNotEnforced => Reason::ReadOnlyNotEnforced,
+            Self::NotMultiAttach { .. } => Reason::NotMultiAttach,
+            Self::LocalFileSystem { .. } => Reason::LocalFileSystem,
+            Self::FileSystemBesideWriter { .. } => Reason::FileSystemBesideWriter,
+            Self::NotAttachable { .. } => Reason::NotAttachable,
+            Self::InUse { .. } => Reason::InUse,
+            Self::NotExtendable { .. } => Reason::NotExtendable,
+            Self::NotLarger { .. } => Reason::NotLarger,
+            Self::HasSnapshots { .. } => Reason::HasSnapshots,
+            Self::NoSnapshot { .. } => Reason::NoSnapshot,
+            Self::TooManySnapshots { .. } => Reason::TooManySnapshots,
+            Self::NotCopied { .. } => Reason::NotCopied,
+            Self::SnapshotNotReady => Reason::SnapshotNotReady,
+            Self::NotDetaching => Reason::NotDetaching,
         }
     }
 }

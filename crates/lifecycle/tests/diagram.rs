@@ -40,6 +40,7 @@ fn attach(state: &VolumeState) -> Option<VolumeState> {
         fenced: false,
         mode: AttachMode::ReadWrite,
         sharing: Sharing::Shared,
+        publication: None,
         read_only_enforced: true,
         initiators: vec![],
         authentication: None,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::fault::Fault;
 use crate::host::Initiator;
 use crate::id::{AttachmentId, TenantId, UserId};
+use crate::publication::Publication;
 use crate::secret::Authentication;
 use crate::time::Timestamp;
 
@@ -145,6 +146,9 @@ pub struct Attachment {
     /// What was promised about other hosts.
     #[serde(default)]
     pub sharing: Sharing,
+    /// How an orchestrator means to use it, when one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publication: Option<Publication>,
     /// How far it is.
     pub phase: Phase,
     /// Why it is not further, when something failed.

@@ -16,6 +16,8 @@ pub mod id;
 pub mod limits;
 pub mod pool;
 pub mod profile;
+pub mod publication;
+pub mod reason;
 pub mod secret;
 pub mod snapshot;
 pub mod time;
@@ -37,6 +39,8 @@ pub use id::{
 pub use limits::{IoLimits, IoRate};
 pub use pool::Pool;
 pub use profile::Profile;
+pub use publication::{AccessMode, AccessType, Publication};
+pub use reason::Reason;
 pub use secret::{Authentication, Credentials, Sealed, Secret};
 pub use snapshot::{Snapshot, SnapshotState, Source};
 pub use time::Timestamp;

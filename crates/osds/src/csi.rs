@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
-use osds_csi::controller::ControllerService;
+use osds_csi::controller::{self, ControllerService};
 use osds_csi::identity::IdentityService;
 use osds_csi::node::{self, NodeService};
 use osds_csi::server::{self, Socket};
@@ -26,11 +26,34 @@ use crate::run::Signals;
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Make, publish, take back and remove volumes: beside the provisioner, attacher and resizer.
-    Controller(Driver),
+    Controller(Control),
     /// Bring volumes to paths of this machine: beside the registrar, on every node.
     Node(Machine),
     /// Both in one process.
-    All(Machine),
+    All {
+        #[command(flatten)]
+        machine: Machine,
+        #[command(flatten)]
+        choices: Choices,
+    },
+}
+
+/// What a controller is told.
+#[derive(Args)]
+pub(crate) struct Control {
+    #[command(flatten)]
+    driver: Driver,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// What a controller may choose.
+#[derive(Args)]
+pub(crate) struct Choices {
+    /// Make a volume multi-attach when its claim is for many nodes, though its profile does not
+    /// say so.
+    #[arg(long)]
+    auto_multiattach: bool,
 }
 
 /// What every driver is told.
@@ -111,17 +134,23 @@ impl Machine {
 /// Runs the driver until a signal says to end.
 pub(crate) fn run(command: &Command) -> Result<()> {
     log::start(&Log::default())?;
-    let (driver, machine, controls) = match command {
-        Command::Controller(driver) => (driver, None, true),
-        Command::Node(machine) => (&machine.driver, Some(machine), false),
-        Command::All(machine) => (&machine.driver, Some(machine), true),
+    let (driver, machine, choices) = match command {
+        Command::Controller(control) => (&control.driver, None, Some(&control.choices)),
+        Command::Node(machine) => (&machine.driver, Some(machine), None),
+        Command::All { machine, choices } => (&machine.driver, Some(machine), Some(choices)),
     };
     driver.check()?;
     let path = server::path_of(&driver.endpoint)?;
     let api = driver.api()?;
     let services = Services {
-        identity: IdentityService::new(&driver.driver_name, controls.then(|| api.clone())),
-        controller: controls.then(|| ControllerService::new(api.clone())),
+        identity: IdentityService::new(&driver.driver_name, choices.map(|_| api.clone())),
+        controller: choices.map(|choices| {
+            let settings = controller::Settings {
+                driver_name: driver.driver_name.clone(),
+                auto_multi_attach: choices.auto_multiattach,
+            };
+            ControllerService::new(api.clone(), settings)
+        }),
         node: machine.map(|machine| machine.node(api)),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -19,8 +19,9 @@ use ureq::http;
 
 use crate::json::{self, BadJson};
 use crate::keystone::{self, Identity, KeystoneError, Login, Token};
-use crate::view::ErrorBody;
+use crate::view::{ErrorBody, HolderView};
 use crate::{API_VERSION, url};
+use osds_model::Reason;
 
 pub use ureq::http::Method;
 
@@ -72,6 +73,10 @@ pub enum ClientError {
         status: u16,
         /// What it said.
         message: String,
+        /// Which rule said no, where one did.
+        reason: Option<Reason>,
+        /// Who has the volume, where that is why.
+        holders: Vec<HolderView<'static>>,
     },
     /// No server, or none that answered in time.
     #[error("could not reach {url}")]
@@ -286,6 +291,14 @@ impl Request<'_> {
         self
     }
 
+    /// Known to the server as `key` instead of by a key of its own: whoever sends it again under
+    /// this key, however much later that day, gets what the first one made.
+    #[must_use]
+    pub fn once(mut self, key: String) -> Self {
+        self.once = Some(key);
+        self
+    }
+
     /// Sends it and takes the answer.
     ///
     /// # Errors
@@ -344,10 +357,8 @@ impl Request<'_> {
             observer(&Exchange { method: &method, url: &url, status, body: &body });
         }
         if status.as_u16() >= 300 {
-            return Err(ClientError::Refused {
-                status: status.as_u16(),
-                message: refusal(status, &body),
-            });
+            let (message, reason, holders) = refusal(status, &body);
+            return Err(ClientError::Refused { status: status.as_u16(), message, reason, holders });
         }
         Ok(Answer { method, url, body, waited })
     }
@@ -361,13 +372,18 @@ fn patient<S: ureq::AsSendBody>(
     agent.configure_request(request).timeout_global(Some(patience)).build()
 }
 
-/// The server's words: its message, else the body as it is, else the status.
-fn refusal(status: http::StatusCode, body: &[u8]) -> String {
-    let message = match json::read::<ErrorBody<'_>>(body) {
-        Ok(error) => error.message.into_owned(),
-        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+/// The server's words: its message, else the body as it is, else the status. And what it says to
+/// programs.
+fn refusal(
+    status: http::StatusCode,
+    body: &[u8],
+) -> (String, Option<Reason>, Vec<HolderView<'static>>) {
+    let (message, reason, holders) = match json::read::<ErrorBody<'static>>(body) {
+        Ok(error) => (error.message.into_owned(), error.reason, error.holders.into_owned()),
+        Err(_) => (String::from_utf8_lossy(body).trim().to_owned(), None, Vec::new()),
     };
-    if message.is_empty() { status.to_string() } else { message }
+    let message = if message.is_empty() { status.to_string() } else { message };
+    (message, reason, holders)
 }
 
 /// What a server answered.
@@ -495,10 +511,16 @@ mod tests {
     #[test]
     fn refusals() {
         let not_found = http::StatusCode::NOT_FOUND;
-        assert_eq!(refusal(not_found, br#"{"code":404,"message":"gone"}"#), "gone");
-        assert_eq!(refusal(not_found, br#"{"code":404}"#), "404 Not Found");
-        assert_eq!(refusal(not_found, b""), "404 Not Found");
-        assert_eq!(refusal(not_found, b"<html>x</html>\n"), "<html>x</html>");
+        let words = |body: &[u8]| refusal(not_found, body).0;
+        assert_eq!(words(br#"{"code":404,"message":"gone"}"#), "gone");
+        assert_eq!(words(br#"{"code":404}"#), "404 Not Found");
+        assert_eq!(words(b""), "404 Not Found");
+        assert_eq!(words(b"<html>x</html>\n"), "<html>x</html>");
+        let body = br#"{"code":400,"message":"x","reason":"fenced","holders":[{"hostId":"h"}]}"#;
+        let (_, reason, holders) = refusal(not_found, body);
+        assert_eq!((reason, holders.len()), (Some(Reason::Fenced), 1));
+        // A later server may know more words.
+        assert_eq!(refusal(not_found, br#"{"message":"x","reason":"new"}"#).1, None);
     }
 
     #[test]

@@ -23,14 +23,15 @@ pub use check::{BadBody, Checked, decode};
 pub use list::{BadParameter, ListQuery, Listed};
 pub use scalar::{Id, Time};
 pub use view::{
-    AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HostView,
-    IoLimitsView, LatencyView, PoolView, ProfileView, SnapshotView, VersionView, VolumeGroupView,
+    AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HolderView,
+    HostView, IoLimitsView, LatencyView, PoolView, ProfileView, SnapshotView, VersionView,
+    VolumeGroupView,
     VolumeView, conceal_all,
 };
 
 // What users name in requests; the command line knows nothing of the model.
 pub use osds_model::host::Protocol;
-pub use osds_model::{AttachMode, Initiator, Sharing};
+pub use osds_model::{AccessMode, AccessType, AttachMode, Initiator, Reason, Sharing};
 
 /// The tenant whose requests are an administrator's while there is no authentication.
 pub const ADMIN_TENANT: &str = "e93b4c0934da416eb9c8d120c5d04d96";

@@ -97,6 +97,7 @@ fn an_attachment() {
         id: "69f09d30-eb77-41df-b49c-43ea58001514".parse().unwrap(),
         mode: AttachMode::ReadOnly,
         sharing: Sharing::Shared,
+        publication: None,
         phase: Phase::Attaching,
         fault: None,
         initiators: vec![],
@@ -146,6 +147,7 @@ fn an_attachment_that_proves_itself() {
         id: "69f09d30-eb77-41df-b49c-43ea58001514".parse().unwrap(),
         mode: AttachMode::ReadWrite,
         sharing: Sharing::Shared,
+        publication: None,
         phase: Phase::Attached,
         fault: None,
         initiators: vec![],
@@ -325,7 +327,11 @@ fn a_version_and_an_error() {
         shown::<_, VersionView<'_>>(&VersionView::v1beta()),
         r#"{"description":"v1beta version","name":"v1beta","status":"CURRENT","updatedAt":"2017-07-10T14:36:58.014Z"}"#
     );
-    let error = ErrorBody { code: 404, message: "can't find the version: v1".into() };
+    let error = ErrorBody {
+        code: 404,
+        message: "can't find the version: v1".into(),
+        ..ErrorBody::default()
+    };
     assert_eq!(
         shown::<_, ErrorBody<'_>>(&error),
         r#"{"code":404,"message":"can't find the version: v1"}"#

@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use osds_controller::Error;
-use osds_rest_api::{BadBody, BadParameter, ErrorBody, json};
+use osds_model::AccessMode;
+use osds_rest_api::{BadBody, BadParameter, ErrorBody, HolderView, Id, json};
 use tracing::error;
 
 use crate::auth::Unproven;
@@ -132,7 +133,7 @@ fn of_controller(error: &Error) -> Response {
     match error {
         Error::NotFound(words) => said(NOT_FOUND, JSON, words),
         Error::Invalid(words) => said(BAD_REQUEST, JSON, words),
-        Error::Refused { .. } => said(BAD_REQUEST, JSON, &error.to_string()),
+        Error::Unfit { .. } | Error::Refused { .. } => refused(error),
         // What a dock says may name its devices.
         Error::Dock(dock) => {
             error!(error = %dock, "a dock gave no answer");
@@ -175,9 +176,30 @@ fn later(words: &str) -> Response {
     response
 }
 
+/// With a word for programs, and who is in the way.
+fn refused(error: &Error) -> Response {
+    let holders = error.holders().iter().map(|holder| HolderView {
+        host_id: Id::of(holder.host),
+        host_name: holder.name.as_str().into(),
+        attach_mode: holder.mode.as_str().into(),
+        access_mode: holder.access.map_or("", AccessMode::as_str).into(),
+    });
+    let body = ErrorBody {
+        code: BAD_REQUEST.as_u16(),
+        message: error.to_string().into(),
+        reason: error.reason(),
+        holders: holders.collect(),
+    };
+    answered(BAD_REQUEST, JSON, &body)
+}
+
 fn said(status: StatusCode, content_type: HeaderValue, words: &str) -> Response {
-    let body = ErrorBody { code: status.as_u16(), message: words.into() };
-    let mut response = Response::new(Body::from(json::write(&body)));
+    let body = ErrorBody { code: status.as_u16(), message: words.into(), ..ErrorBody::default() };
+    answered(status, content_type, &body)
+}
+
+fn answered(status: StatusCode, content_type: HeaderValue, body: &ErrorBody<'_>) -> Response {
+    let mut response = Response::new(Body::from(json::write(body)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response

@@ -162,6 +162,7 @@ fn attachment(volume: &Volume) -> Attachment {
         id: AttachmentId(volume.id.0),
         mode: AttachMode::ReadWrite,
         sharing: Sharing::Shared,
+        publication: None,
         phase: Phase::Attached,
         fault: None,
         initiators: vec![Initiator {

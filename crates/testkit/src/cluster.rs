@@ -205,6 +205,7 @@ impl Cluster {
             host: HostRef::Id(host.id.to_string()),
             mode,
             sharing,
+            publication: None,
             mountpoint: String::new(),
             metadata: std::collections::BTreeMap::new(),
         };

@@ -121,7 +121,7 @@ pub const CRATES: &[CrateRule] = &[
     },
     CrateRule {
         folder: "csi",
-        may: May::Only(&["model", "rest-api"]),
+        may: May::Only(&["model", "lifecycle", "rest-api"]),
         tests: Tests::Scene,
         why: "the driver is a user like any other: it knows REST and decides nothing",
     },

@@ -1,25 +1,66 @@
 //! Controller: volumes are made, given to nodes, taken back and removed, by asking the control
 //! plane. Each call is one request that the control plane decides whole; nothing is kept here.
-//! So any number of controllers may answer, and the order in which they do does not matter.
+//! So any number of controllers may answer, and the order in which they do does not matter: two
+//! equal calls at once wait for the same record, and of two that contradict each other the control
+//! plane's transaction lets one through.
+
+pub mod capability;
+mod lists;
+pub mod publish;
+pub mod volumes;
 
 use tonic::{Request, Response};
 
 use crate::api::Api;
+use crate::handle::Handle;
+use crate::proto::controller_get_volume_response::VolumeStatus;
 use crate::proto::controller_server::Controller;
-use crate::proto::*;
-use crate::status::{Status, not_offered};
+use crate::proto::controller_service_capability::rpc::Type as Call;
+use crate::proto::controller_service_capability::{Rpc, Type};
+use crate::proto::validate_volume_capabilities_response::Confirmed;
+use crate::proto::{
+    ControllerExpandVolumeRequest, ControllerExpandVolumeResponse,
+    ControllerGetCapabilitiesRequest, ControllerGetCapabilitiesResponse,
+    ControllerGetVolumeRequest, ControllerGetVolumeResponse, ControllerModifyVolumeRequest,
+    ControllerModifyVolumeResponse, ControllerPublishVolumeRequest,
+    ControllerPublishVolumeResponse, ControllerServiceCapability, ControllerUnpublishVolumeRequest,
+    ControllerUnpublishVolumeResponse, CreateSnapshotRequest, CreateSnapshotResponse,
+    CreateVolumeRequest, CreateVolumeResponse, DeleteSnapshotRequest, DeleteSnapshotResponse,
+    DeleteVolumeRequest, DeleteVolumeResponse, GetCapacityRequest, GetCapacityResponse,
+    GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest, ListSnapshotsResponse,
+    ListVolumesRequest, ListVolumesResponse, ValidateVolumeCapabilitiesRequest,
+    ValidateVolumeCapabilitiesResponse,
+};
+use crate::status::{self, Status, not_offered};
+use publish::required;
+pub use volumes::Settings;
+
+/// What is offered.
+const OFFERED: [Call; 9] = [
+    Call::CreateDeleteVolume,
+    Call::PublishUnpublishVolume,
+    Call::ListVolumes,
+    Call::ListVolumesPublishedNodes,
+    Call::GetCapacity,
+    // From the first day: an orchestrator that learns it later would ask for something else on
+    // nodes that have a volume already.
+    Call::PublishReadonly,
+    Call::ExpandVolume,
+    Call::SingleNodeMultiWriter,
+    Call::GetVolume,
+];
 
 /// The controller service.
 pub struct ControllerService {
-    #[expect(dead_code, reason = "the controller service is being built")]
     api: Api,
+    settings: Settings,
 }
 
 impl ControllerService {
     /// For this control plane.
     #[must_use]
-    pub const fn new(api: Api) -> Self {
-        Self { api }
+    pub const fn new(api: Api, settings: Settings) -> Self {
+        Self { api, settings }
     }
 }
 
@@ -27,58 +68,110 @@ impl ControllerService {
 impl Controller for ControllerService {
     async fn create_volume(
         &self,
-        _: Request<CreateVolumeRequest>,
+        request: Request<CreateVolumeRequest>,
     ) -> Result<Response<CreateVolumeResponse>, Status> {
-        Err(not_offered("CreateVolume"))
+        required(&request.get_ref().name, "name")?;
+        let volume = volumes::create(&self.api, &self.settings, request.into_inner()).await?;
+        Ok(Response::new(CreateVolumeResponse { volume: Some(volume) }))
     }
 
     async fn delete_volume(
         &self,
-        _: Request<DeleteVolumeRequest>,
+        request: Request<DeleteVolumeRequest>,
     ) -> Result<Response<DeleteVolumeResponse>, Status> {
-        Err(not_offered("DeleteVolume"))
+        let handle = request.into_inner().volume_id;
+        volumes::delete(&self.api, required(&handle, "volume_id")?).await?;
+        Ok(Response::new(DeleteVolumeResponse {}))
     }
 
     async fn controller_publish_volume(
         &self,
-        _: Request<ControllerPublishVolumeRequest>,
+        request: Request<ControllerPublishVolumeRequest>,
     ) -> Result<Response<ControllerPublishVolumeResponse>, Status> {
-        Err(not_offered("ControllerPublishVolume"))
+        let request = request.into_inner();
+        let handle = required(&request.volume_id, "volume_id")?;
+        let node = required(&request.node_id, "node_id")?;
+        let capability = request
+            .volume_capability
+            .as_ref()
+            .ok_or_else(|| status::missing("volume_capability"))?;
+        let cluster_fs = capability::allows_cluster_fs(&request.volume_context)?;
+        let asked = capability::read(capability, cluster_fs)?;
+        let handle: Handle = handle
+            .parse()
+            .map_err(|_| Status::not_found(format!("there is no volume {handle}")))?;
+        let context = publish::publish(&self.api, handle, node, asked, request.readonly).await?;
+        Ok(Response::new(ControllerPublishVolumeResponse { publish_context: context.to_map() }))
     }
 
     async fn controller_unpublish_volume(
         &self,
-        _: Request<ControllerUnpublishVolumeRequest>,
+        request: Request<ControllerUnpublishVolumeRequest>,
     ) -> Result<Response<ControllerUnpublishVolumeResponse>, Status> {
-        Err(not_offered("ControllerUnpublishVolume"))
+        let request = request.into_inner();
+        let handle = required(&request.volume_id, "volume_id")?;
+        // No volume of ours has such a name, so nobody has it.
+        if let Ok(handle) = handle.parse::<Handle>() {
+            publish::unpublish(&self.api, handle, &request.node_id).await?;
+        }
+        Ok(Response::new(ControllerUnpublishVolumeResponse {}))
     }
 
     async fn validate_volume_capabilities(
         &self,
-        _: Request<ValidateVolumeCapabilitiesRequest>,
+        request: Request<ValidateVolumeCapabilitiesRequest>,
     ) -> Result<Response<ValidateVolumeCapabilitiesResponse>, Status> {
-        Err(not_offered("ValidateVolumeCapabilities"))
+        let request = request.into_inner();
+        let handle = required(&request.volume_id, "volume_id")?;
+        if request.volume_capabilities.is_empty() {
+            return Err(status::missing("volume_capabilities"));
+        }
+        let (_, volume) = volumes::known(&self.api, handle).await?;
+        let cluster_fs = capability::allows_cluster_fs(&request.volume_context)?
+            || capability::allows_cluster_fs(&request.parameters)?;
+        let message = match capability::read_all(&request.volume_capabilities, cluster_fs) {
+            Ok(asked) => capability::objection(&asked, volume.multi_attach),
+            Err(status) => Some(status.message().to_owned()),
+        };
+        let unknown = request.mutable_parameters.keys().next();
+        let message =
+            message.or_else(|| unknown.map(|key| format!("mutable parameter {key} is not known")));
+        let confirmed = message.is_none().then_some(Confirmed {
+            volume_context: request.volume_context,
+            volume_capabilities: request.volume_capabilities,
+            parameters: request.parameters,
+            mutable_parameters: request.mutable_parameters,
+        });
+        let message = message.unwrap_or_default();
+        Ok(Response::new(ValidateVolumeCapabilitiesResponse { confirmed, message }))
     }
 
     async fn list_volumes(
         &self,
-        _: Request<ListVolumesRequest>,
+        request: Request<ListVolumesRequest>,
     ) -> Result<Response<ListVolumesResponse>, Status> {
-        Err(not_offered("ListVolumes"))
+        let request = request.into_inner();
+        let page = lists::list(&self.api, request.max_entries, &request.starting_token).await?;
+        Ok(Response::new(page))
     }
 
     async fn get_capacity(
         &self,
-        _: Request<GetCapacityRequest>,
+        request: Request<GetCapacityRequest>,
     ) -> Result<Response<GetCapacityResponse>, Status> {
-        Err(not_offered("GetCapacity"))
+        let answer = lists::capacity(&self.api, &self.settings, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 
     async fn controller_get_capabilities(
         &self,
         _: Request<ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
-        Err(not_offered("ControllerGetCapabilities"))
+        let offered = |call: Call| ControllerServiceCapability {
+            r#type: Some(Type::Rpc(Rpc { r#type: call.into() })),
+        };
+        let capabilities = OFFERED.into_iter().map(offered).collect();
+        Ok(Response::new(ControllerGetCapabilitiesResponse { capabilities }))
     }
 
     async fn create_snapshot(
@@ -111,16 +204,31 @@ impl Controller for ControllerService {
 
     async fn controller_expand_volume(
         &self,
-        _: Request<ControllerExpandVolumeRequest>,
+        request: Request<ControllerExpandVolumeRequest>,
     ) -> Result<Response<ControllerExpandVolumeResponse>, Status> {
-        Err(not_offered("ControllerExpandVolume"))
+        let request = request.into_inner();
+        let handle = required(&request.volume_id, "volume_id")?;
+        let capacity_bytes =
+            volumes::expand(&self.api, handle, request.capacity_range.as_ref()).await?;
+        // Every node looks again, for raw blocks too: a size is read once by most who use them.
+        Ok(Response::new(ControllerExpandVolumeResponse {
+            capacity_bytes,
+            node_expansion_required: true,
+        }))
     }
 
     async fn controller_get_volume(
         &self,
-        _: Request<ControllerGetVolumeRequest>,
+        request: Request<ControllerGetVolumeRequest>,
     ) -> Result<Response<ControllerGetVolumeResponse>, Status> {
-        Err(not_offered("ControllerGetVolume"))
+        let handle = request.into_inner().volume_id;
+        let (volume, published_node_ids, condition) =
+            lists::show(&self.api, required(&handle, "volume_id")?).await?;
+        let status = VolumeStatus { published_node_ids, volume_condition: Some(condition) };
+        Ok(Response::new(ControllerGetVolumeResponse {
+            volume: Some(volume),
+            status: Some(status),
+        }))
     }
 
     async fn controller_modify_volume(

@@ -284,6 +284,7 @@ pub fn request((host, mode, sharing): Ask, fenced: bool) -> AttachRequest {
         fenced,
         mode,
         sharing,
+        publication: None,
         read_only_enforced: true,
         initiators: Vec::new(),
         authentication: None,

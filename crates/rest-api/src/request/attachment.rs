@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use osds_model::{AttachMode, Sharing};
+use osds_model::{AccessMode, AccessType, AttachMode, Sharing};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Checked, Rule, Shape, missing};
@@ -32,6 +32,15 @@ pub struct NewAttachment {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub sharing: Option<Sharing>,
+    /// Ours: how an orchestrator means to use the volume, in CSI's words. Mode and promise follow
+    /// from it, but that `attachMode` may still ask to read only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub access_mode: Option<AccessMode>,
+    /// Ours: what will lie on the blocks; `block` when it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub access_type: Option<AccessType>,
     /// The host, as the first generation of clients describes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_info: Option<HostInfo>,
@@ -73,11 +82,31 @@ impl Checked for NewAttachment {
             ("hostId", Rule::Text),
             ("attachMode", Rule::Word(&["ro", "rw"])),
             ("sharing", Rule::Word(&["shared", "soleWriter", "exclusive"])),
+            (
+                "accessMode",
+                Rule::Word(&[
+                    "SINGLE_NODE_WRITER",
+                    "SINGLE_NODE_READER_ONLY",
+                    "MULTI_NODE_READER_ONLY",
+                    "MULTI_NODE_SINGLE_WRITER",
+                    "MULTI_NODE_MULTI_WRITER",
+                    "SINGLE_NODE_SINGLE_WRITER",
+                    "SINGLE_NODE_MULTI_WRITER",
+                ]),
+            ),
+            ("accessType", Rule::Word(&["block", "localFs", "clusterFs"])),
             ("mountpoint", Rule::Text),
         ],
     };
 
     fn check(body: &Node) -> Result<(), String> {
+        let said = |name| body.member(name).is_some();
+        if said("accessMode") && said("sharing") {
+            return Err("sharing follows from accessMode; say one of them".to_owned());
+        }
+        if said("accessType") && !said("accessMode") {
+            return Err("accessType goes with accessMode; say both".to_owned());
+        }
         let described = matches!(
             body.member("hostInfo"), Some(Node::Object(members)) if !members.is_empty()
         );

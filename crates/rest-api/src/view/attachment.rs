@@ -67,6 +67,12 @@ pub struct AttachmentView<'a> {
     /// Ours: `soleWriter` or `exclusive`, when more than plain sharing was promised.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub sharing: Cow<'a, str>,
+    /// Ours: how an orchestrator uses it, in CSI's words.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub access_mode: Cow<'a, str>,
+    /// Ours: what lies on the blocks, where an orchestrator said.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub access_type: Cow<'a, str>,
     /// Ours: why it is not further.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub status_reason: Cow<'a, str>,
@@ -103,6 +109,8 @@ impl<'a> AttachmentView<'a> {
                 Sharing::SoleWriter | Sharing::Exclusive => attachment.sharing.as_str(),
             }
             .into(),
+            access_mode: attachment.publication.map_or("", |said| said.mode.as_str()).into(),
+            access_type: attachment.publication.map_or("", |said| said.access.as_str()).into(),
             status_reason: attachment.fault.as_ref().map_or("", |f| f.message.as_str()).into(),
         }
     }

@@ -16,7 +16,10 @@ mod volume;
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use osds_model::Reason;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::scalar::Id;
 
 pub use attachment::{AttachmentView, ConnectionInfo, Login, conceal_all};
 pub use group::VolumeGroupView;
@@ -37,6 +40,36 @@ pub struct ErrorBody<'a> {
     pub code: u16,
     /// What went wrong, for people; clients print it as it is.
     pub message: Cow<'a, str>,
+    /// Ours: which rule said no, for programs; absent when none did.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "known")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub reason: Option<Reason>,
+    /// Ours: who has the volume, where that is why.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<HolderView<'static>>))]
+    pub holders: Cow<'a, [HolderView<'a>]>,
+}
+
+/// A word that this build does not know is none.
+fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reason>, D::Error> {
+    let word = Option::<String>::deserialize(deserializer)?;
+    Ok(word.and_then(|word| Reason::parse(&word)))
+}
+
+/// One who has a volume that somebody else was refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct HolderView<'a> {
+    /// The host.
+    pub host_id: Id,
+    /// Its name.
+    pub host_name: Cow<'a, str>,
+    /// `ro` or `rw`.
+    pub attach_mode: Cow<'a, str>,
+    /// CSI's word for how it is used there, when an orchestrator does.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub access_mode: Cow<'a, str>,
 }
 
 /// A version of the API.

@@ -18,7 +18,7 @@ use osds_controller::{
     attachment_status,
 };
 use osds_model::host::Protocol;
-use osds_model::{AttachmentId, Initiator};
+use osds_model::{AccessType, AttachmentId, Initiator, Publication};
 use osds_rest_api::request::HostInfo;
 use osds_rest_api::{AttachmentStatsView, AttachmentView, ErrorBody, json, request, url};
 use utoipa_axum::router::OpenApiRouter;
@@ -71,6 +71,9 @@ async fn create(
         host,
         mode: new.attach_mode.unwrap_or_default(),
         sharing: new.sharing.unwrap_or_default(),
+        publication: new
+            .access_mode
+            .map(|mode| Publication { mode, access: new.access_type.unwrap_or(AccessType::Block) }),
         mountpoint: new.mountpoint,
         metadata: new.metadata,
     };

@@ -57,6 +57,7 @@ pub fn attachment(id: u128, tenant: &str) -> Attachment {
         id: AttachmentId::from_u128(id),
         mode: AttachMode::ReadOnly,
         sharing: Sharing::Shared,
+        publication: None,
         phase: Phase::Attaching,
         fault: None,
         initiators: Vec::new(),
