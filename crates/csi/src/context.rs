@@ -1,101 +1,84 @@
-//! What a publish tells the node: how to reach the volume, and whether it may write.
+//! What the controller tells a node through the orchestrator: the attachment and how it is reached.
 //!
-//! CSI carries a map of texts from the controller to the node, through the orchestrator's records.
-//! It holds the connection as the control plane gives it, so that a node needs nobody else to
-//! bring a volume up. With CHAP there is a password in it: who may read VolumeAttachments may read
-//! that, and it lasts as long as the attachment.
+//! An orchestrator keeps this where many can read it, so no password is in it: a node that needs
+//! one asks the control plane for its attachment when it stages.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::HashMap;
 
-use osds_model::{AttachMode, VolumeId};
+use osds_model::AttachMode;
 use serde_json::Value;
 
-/// How a node reaches a volume.
-#[derive(Clone, PartialEq)]
+use crate::status::{Status, invalid, missing};
+
+const ATTACHMENT: &str = "attachmentId";
+const MODE: &str = "attachMode";
+const INFO: &str = "connectionInfo";
+
+/// Keys of a `connectionInfo` that nobody else may see.
+const PASSWORDS: [&str; 2] = ["authPassword", "targetAuthPassword"];
+
+/// What a node is told.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PublishContext {
-    /// The volume; the name of its blocks follows from it.
-    pub volume: VolumeId,
     /// The attachment.
     pub attachment: String,
-    /// Whether the target lets the node write.
+    /// What the target lets this node do.
     pub mode: AttachMode,
-    /// `iscsi`, `local` ...
-    pub protocol: String,
-    /// What the protocol needs, by the names of `connectionInfo`.
-    pub connection: BTreeMap<String, Value>,
+    /// How the volume is reached: the attachment's `connectionInfo`.
+    pub info: Value,
 }
-
-/// The map is not one of ours.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("publish_context has no usable {0}; publish the volume again")]
-pub struct NotAContext(&'static str);
 
 impl PublishContext {
-    /// As CSI carries it.
+    /// As CSI carries it; without passwords.
     #[must_use]
     pub fn to_map(&self) -> HashMap<String, String> {
-        let connection = Value::from_iter(self.connection.clone()).to_string();
-        [
-            ("volume", self.volume.to_string()),
-            ("attachment", self.attachment.clone()),
-            ("mode", self.mode.as_str().to_owned()),
-            ("protocol", self.protocol.clone()),
-            ("connection", connection),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .into()
+        let mut info = self.info.clone();
+        if let Some(data) = info.get_mut("data").and_then(Value::as_object_mut) {
+            PASSWORDS.iter().for_each(|key| drop(data.remove(*key)));
+        }
+        let pairs = [
+            (ATTACHMENT, self.attachment.clone()),
+            (MODE, self.mode.as_str().to_owned()),
+            (INFO, info.to_string()),
+        ];
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// As it came.
+    /// Reads it.
     ///
     /// # Errors
-    /// Names what is missing or is no such thing.
-    pub fn from_map(map: &HashMap<String, String>) -> Result<Self, NotAContext> {
-        let said = |key| map.get(key).ok_or(NotAContext(key));
+    /// Something of it is missing or unreadable.
+    pub fn from_map(map: &HashMap<String, String>) -> Result<Self, Status> {
+        let get =
+            |key: &str| map.get(key).ok_or_else(|| missing(&format!("publish_context.{key}")));
+        let mode = get(MODE)?;
+        let unusable = |key: &str| invalid(format!("publish_context.{key} cannot be used"));
         Ok(Self {
-            volume: said("volume")?.parse().map_err(|_| NotAContext("volume"))?,
-            attachment: said("attachment")?.clone(),
-            mode: said("mode")?.parse().map_err(|_| NotAContext("mode"))?,
-            protocol: said("protocol")?.clone(),
-            connection: serde_json::from_str(said("connection")?)
-                .map_err(|_| NotAContext("connection"))?,
+            attachment: get(ATTACHMENT)?.clone(),
+            mode: mode.parse().map_err(|_| unusable(MODE))?,
+            info: serde_json::from_str(get(INFO)?).map_err(|_| unusable(INFO))?,
         })
-    }
-}
-
-impl fmt::Debug for PublishContext {
-    /// Without the connection: there may be passwords in it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublishContext")
-            .field("volume", &self.volume)
-            .field("attachment", &self.attachment)
-            .field("mode", &self.mode)
-            .field("protocol", &self.protocol)
-            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn there_and_back_and_no_password_in_debug() {
+    fn it_carries_all_but_passwords() {
+        let info = |data| json!({"driverVolumeType": "iscsi", "data": data});
         let context = PublishContext {
-            volume: VolumeId::from_u128(7),
-            attachment: "a".into(),
+            attachment: "a".to_owned(),
             mode: AttachMode::ReadOnly,
-            protocol: "iscsi".into(),
-            connection: [("authPassword".to_owned(), Value::from("hidden"))].into(),
+            info: info(json!({"authMethod": "chap", "authPassword": "hunter2", "targetLun": 1})),
         };
         let map = context.to_map();
-        assert_eq!(PublishContext::from_map(&map), Ok(context.clone()));
-        assert!(!format!("{context:?}").contains("hidden"));
-        for key in map.keys() {
-            let mut less = map.clone();
-            less.remove(key);
-            assert!(PublishContext::from_map(&less).is_err(), "{key}");
-        }
+        assert!(!format!("{map:?}").contains("hunter2"));
+        let info = info(json!({"authMethod": "chap", "targetLun": 1}));
+        assert_eq!(PublishContext::from_map(&map).unwrap(), PublishContext { info, ..context });
+        assert!(PublishContext::from_map(&HashMap::new()).is_err());
     }
 }

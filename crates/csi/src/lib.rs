@@ -31,7 +31,6 @@ pub mod proto {
 }
 
 pub use api::Api;
-pub use context::PublishContext;
 pub use handle::Handle;
 pub use server::{Services, serve};
 

@@ -14,7 +14,7 @@ use osds_model::publication::Publication;
 use osds_model::{AttachMode, HostId};
 use osds_rest_api::client::{Client, ClientError, Method};
 use osds_rest_api::request::NewAttachment;
-use osds_rest_api::{AttachmentView, ConnectionInfo, Id, url};
+use osds_rest_api::{AttachmentView, Id, url};
 
 use crate::api::Api;
 use crate::context::PublishContext;
@@ -65,7 +65,7 @@ pub async fn publish(
         )));
     }
     match view.status.as_ref() {
-        "available" => context(handle, &view),
+        "available" => context(&view),
         "error" => Err(Status::internal(format!(
             "the target could not let node {node} in, and goes on trying: {}",
             view.status_reason
@@ -76,17 +76,12 @@ pub async fn publish(
     }
 }
 
-fn context(handle: Handle, view: &AttachmentView<'_>) -> Result<PublishContext, Status> {
-    let ConnectionInfo::Read(connection) = &view.connection_info else {
-        return Err(Status::internal("an attachment without a connection"));
-    };
-    let mode = view.attach_mode.parse().map_err(|_| Status::internal("a mode that is none"))?;
+fn context(view: &AttachmentView<'_>) -> Result<PublishContext, Status> {
+    let broken = || Status::internal("the control plane's answer is not an attachment");
     Ok(PublishContext {
-        volume: handle.volume,
-        attachment: view.id.with(str::to_owned),
-        mode,
-        protocol: connection.driver_volume_type.clone(),
-        connection: connection.data.clone(),
+        attachment: text(&view.id),
+        mode: view.attach_mode.parse().map_err(|_| broken())?,
+        info: serde_json::to_value(&view.connection_info).map_err(|_| broken())?,
     })
 }
 

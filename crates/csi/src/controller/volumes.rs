@@ -87,7 +87,7 @@ pub fn size_of(range: Option<&CapacityRange>) -> Result<i64, Status> {
 /// has one value.
 #[must_use]
 pub fn zone_key(driver: &str, zone: &str) -> String {
-    format!("topology.{driver}/{zone}")
+    format!("az.topology.{driver}/{zone}")
 }
 
 /// The zones that a requirement names, best first.

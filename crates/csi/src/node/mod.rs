@@ -3,8 +3,6 @@
 //!
 //! What takes a volume away needs nobody but this machine: the control plane may be down then.
 
-pub mod host;
-
 use std::path::PathBuf;
 
 use tonic::{Request, Response};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use osds_csi::context::PublishContext;
 use osds_csi::controller::{ControllerService, Settings};
 use osds_csi::proto::controller_server::Controller as _;
 use osds_csi::proto::volume_capability::access_mode::Mode;
@@ -12,7 +13,7 @@ use osds_csi::proto::{
     CreateVolumeRequest, Volume, VolumeCapability,
 };
 use osds_csi::status::Status;
-use osds_csi::{Api, DRIVER_NAME, PublishContext};
+use osds_csi::{Api, DRIVER_NAME};
 use osds_model::Host;
 use osds_rest::{Authority, Limits};
 use osds_rest_api::{ADMIN_TENANT, client};
@@ -23,7 +24,6 @@ use tonic::Request;
 pub struct Scene {
     pub cluster: Cluster,
     pub driver: Arc<ControllerService>,
-    pub api: Api,
     _end: oneshot::Sender<()>,
 }
 
@@ -50,8 +50,8 @@ impl Scene {
             user_agent: "test/1".into(),
         });
         let settings = Settings { driver_name: DRIVER_NAME.into(), auto_multi_attach: true };
-        let driver = Arc::new(ControllerService::new(api.clone(), settings));
-        Self { cluster, driver, api, _end: end }
+        let driver = Arc::new(ControllerService::new(api, settings));
+        Self { cluster, driver, _end: end }
     }
 
     pub async fn host(&self, name: &str) -> Arc<Host> {
