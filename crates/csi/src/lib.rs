@@ -13,6 +13,7 @@ pub mod context;
 pub mod controller;
 pub mod handle;
 pub mod identity;
+pub mod metrics;
 pub mod node;
 pub mod server;
 pub mod status;
@@ -32,6 +33,7 @@ pub mod proto {
 
 pub use api::Api;
 pub use handle::Handle;
+pub use metrics::Metrics;
 pub use server::{Services, serve};
 
 /// What the driver calls itself when nobody says.

@@ -12,7 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::cmd::{dock, fileshare, host, pool, profile, version, volume};
+use crate::cmd::{csi, dock, fileshare, host, pool, profile, version, volume};
 use crate::manual;
 use crate::session::{Session, to_stdout};
 use crate::table::tame;
@@ -106,6 +106,9 @@ enum Command {
     /// Manage file shares, on servers that have them.
     #[command(subcommand)]
     Fileshare(fileshare::Command),
+    /// Compare what Kubernetes believes with what is.
+    #[command(subcommand)]
+    Csi(csi::Command),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Example: osdsctl completion bash > ~/.local/share/bash-completion/completions/osdsctl"
@@ -161,6 +164,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Profile(command) => command.run(&session),
         Command::Volume(volume) => volume.run(&session),
         Command::Host(command) => command.run(&session),
+        Command::Csi(command) => command.run(&session),
         Command::Fileshare(command) => command.run(&session),
         Command::Completion { .. } | Command::Man { .. } => Ok(()),
     }

@@ -12,7 +12,7 @@ use osds_csi::controller::{self, ControllerService};
 use osds_csi::identity::IdentityService;
 use osds_csi::node::{self, NodeService};
 use osds_csi::server::{self, Socket};
-use osds_csi::{Api, DRIVER_NAME, Services};
+use osds_csi::{Api, DRIVER_NAME, Metrics, Services, metrics};
 use osds_ctl::environment::{self, variable};
 use osds_rest_api::ADMIN_TENANT;
 use osds_rest_api::client::{DEFAULT_ENDPOINT, Settings};
@@ -70,6 +70,9 @@ pub(crate) struct Driver {
     /// What the driver calls itself; the same on every node.
     #[arg(long, value_name = "NAME", default_value = DRIVER_NAME)]
     driver_name: String,
+    /// Where Prometheus finds this driver's figures, under /metrics; nowhere when absent.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_listen: Option<std::net::SocketAddr>,
 }
 
 /// What a driver on a node is told besides.
@@ -142,6 +145,8 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     driver.check()?;
     let path = server::path_of(&driver.endpoint)?;
     let api = driver.api()?;
+    let figures = Metrics::default();
+    let hosts = choices.map(|_| api.clone());
     let services = Services {
         identity: IdentityService::new(&driver.driver_name, choices.map(|_| api.clone())),
         controller: choices.map(|choices| {
@@ -149,7 +154,7 @@ pub(crate) fn run(command: &Command) -> Result<()> {
                 driver_name: driver.driver_name.clone(),
                 auto_multi_attach: choices.auto_multiattach,
             };
-            ControllerService::new(api.clone(), settings)
+            ControllerService::new(api.clone(), settings, figures.clone())
         }),
         node: machine.map(|machine| machine.node(api)),
     };
@@ -160,7 +165,15 @@ pub(crate) fn run(command: &Command) -> Result<()> {
     let outcome = runtime.block_on(async {
         let mut signals = Signals::listen()?;
         let socket = Socket::listen(&path).await?;
-        println!("ready csi={}", path.display());
+        let mut scraped = String::new();
+        if let Some(address) = driver.metrics_listen {
+            let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; choose another --metrics-listen")
+            })?;
+            scraped = format!(" metrics=http://{}/metrics", listener.local_addr()?);
+            tokio::spawn(metrics::serve(listener, figures, hosts));
+        }
+        println!("ready csi={}{scraped}", path.display());
         info!(driver = driver.driver_name, socket = %path.display(), "ready");
         let until = async move {
             let signal = signals.next().await;

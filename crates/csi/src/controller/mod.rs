@@ -13,6 +13,7 @@ use tonic::{Request, Response};
 
 use crate::api::Api;
 use crate::handle::Handle;
+use crate::metrics::Metrics;
 use crate::proto::controller_get_volume_response::VolumeStatus;
 use crate::proto::controller_server::Controller;
 use crate::proto::controller_service_capability::rpc::Type as Call;
@@ -54,13 +55,14 @@ const OFFERED: [Call; 9] = [
 pub struct ControllerService {
     api: Api,
     settings: Settings,
+    metrics: Metrics,
 }
 
 impl ControllerService {
     /// For this control plane.
     #[must_use]
-    pub const fn new(api: Api, settings: Settings) -> Self {
-        Self { api, settings }
+    pub const fn new(api: Api, settings: Settings, metrics: Metrics) -> Self {
+        Self { api, settings, metrics }
     }
 }
 
@@ -71,7 +73,13 @@ impl Controller for ControllerService {
         request: Request<CreateVolumeRequest>,
     ) -> Result<Response<CreateVolumeResponse>, Status> {
         required(&request.get_ref().name, "name")?;
-        let volume = volumes::create(&self.api, &self.settings, request.into_inner()).await?;
+        let volume = self
+            .metrics
+            .observed(
+                "CreateVolume",
+                volumes::create(&self.api, &self.settings, request.into_inner()),
+            )
+            .await?;
         Ok(Response::new(CreateVolumeResponse { volume: Some(volume) }))
     }
 
@@ -80,7 +88,9 @@ impl Controller for ControllerService {
         request: Request<DeleteVolumeRequest>,
     ) -> Result<Response<DeleteVolumeResponse>, Status> {
         let handle = request.into_inner().volume_id;
-        volumes::delete(&self.api, required(&handle, "volume_id")?).await?;
+        self.metrics
+            .observed("DeleteVolume", volumes::delete(&self.api, required(&handle, "volume_id")?))
+            .await?;
         Ok(Response::new(DeleteVolumeResponse {}))
     }
 
@@ -100,7 +110,13 @@ impl Controller for ControllerService {
         let handle: Handle = handle
             .parse()
             .map_err(|_| Status::not_found(format!("there is no volume {handle}")))?;
-        let context = publish::publish(&self.api, handle, node, asked, request.readonly).await?;
+        let context = self
+            .metrics
+            .observed(
+                "ControllerPublishVolume",
+                publish::publish(&self.api, handle, node, asked, request.readonly),
+            )
+            .await?;
         Ok(Response::new(ControllerPublishVolumeResponse { publish_context: context.to_map() }))
     }
 
@@ -112,7 +128,12 @@ impl Controller for ControllerService {
         let handle = required(&request.volume_id, "volume_id")?;
         // No volume of ours has such a name, so nobody has it.
         if let Ok(handle) = handle.parse::<Handle>() {
-            publish::unpublish(&self.api, handle, &request.node_id).await?;
+            self.metrics
+                .observed(
+                    "ControllerUnpublishVolume",
+                    publish::unpublish(&self.api, handle, &request.node_id),
+                )
+                .await?;
         }
         Ok(Response::new(ControllerUnpublishVolumeResponse {}))
     }
@@ -151,7 +172,13 @@ impl Controller for ControllerService {
         request: Request<ListVolumesRequest>,
     ) -> Result<Response<ListVolumesResponse>, Status> {
         let request = request.into_inner();
-        let page = lists::list(&self.api, request.max_entries, &request.starting_token).await?;
+        let page = self
+            .metrics
+            .observed(
+                "ListVolumes",
+                lists::list(&self.api, request.max_entries, &request.starting_token),
+            )
+            .await?;
         Ok(Response::new(page))
     }
 
@@ -159,7 +186,13 @@ impl Controller for ControllerService {
         &self,
         request: Request<GetCapacityRequest>,
     ) -> Result<Response<GetCapacityResponse>, Status> {
-        let answer = lists::capacity(&self.api, &self.settings, request.into_inner()).await?;
+        let answer = self
+            .metrics
+            .observed(
+                "GetCapacity",
+                lists::capacity(&self.api, &self.settings, request.into_inner()),
+            )
+            .await?;
         Ok(Response::new(answer))
     }
 
@@ -208,8 +241,13 @@ impl Controller for ControllerService {
     ) -> Result<Response<ControllerExpandVolumeResponse>, Status> {
         let request = request.into_inner();
         let handle = required(&request.volume_id, "volume_id")?;
-        let capacity_bytes =
-            volumes::expand(&self.api, handle, request.capacity_range.as_ref()).await?;
+        let capacity_bytes = self
+            .metrics
+            .observed(
+                "ControllerExpandVolume",
+                volumes::expand(&self.api, handle, request.capacity_range.as_ref()),
+            )
+            .await?;
         // Every node looks again, for raw blocks too: a size is read once by most who use them.
         Ok(Response::new(ControllerExpandVolumeResponse {
             capacity_bytes,

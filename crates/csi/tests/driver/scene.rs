@@ -13,7 +13,7 @@ use osds_csi::proto::{
     CreateVolumeRequest, Volume, VolumeCapability,
 };
 use osds_csi::status::Status;
-use osds_csi::{Api, DRIVER_NAME};
+use osds_csi::{Api, DRIVER_NAME, Metrics};
 use osds_model::Host;
 use osds_rest::{Authority, Limits};
 use osds_rest_api::{ADMIN_TENANT, client};
@@ -50,7 +50,7 @@ impl Scene {
             user_agent: "test/1".into(),
         });
         let settings = Settings { driver_name: DRIVER_NAME.into(), auto_multi_attach: true };
-        let driver = Arc::new(ControllerService::new(api, settings));
+        let driver = Arc::new(ControllerService::new(api, settings, Metrics::default()));
         Self { cluster, driver, _end: end }
     }
 

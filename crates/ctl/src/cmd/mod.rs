@@ -1,6 +1,7 @@
 //! One file per noun: its part of the grammar and what it does.
 
 pub(crate) mod attachment;
+pub(crate) mod csi;
 pub(crate) mod dock;
 pub(crate) mod fileshare;
 pub(crate) mod group;
