@@ -25,8 +25,7 @@ pub use scalar::{Id, Time};
 pub use view::{
     AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HolderView,
     HostView, IoLimitsView, LatencyView, PoolView, ProfileView, SnapshotView, VersionView,
-    VolumeGroupView,
-    VolumeView, conceal_all,
+    VolumeGroupView, VolumeView, conceal_all,
 };
 
 // What users name in requests; the command line knows nothing of the model.
