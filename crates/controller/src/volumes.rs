@@ -367,10 +367,13 @@ pub(crate) fn lost_pool(id: PoolId) -> Error {
 
 fn in_use(volume: &Volume, refused: &Refused) -> Error {
     if let Refused::HasSnapshots { .. } = refused {
-        return Error::unfit(Reason::HasSnapshots, format!(
-            "delete volume failed: volume {} can not be deleted, because it still has snapshots",
-            volume.id
-        ));
+        return Error::unfit(
+            Reason::HasSnapshots,
+            format!(
+                "delete volume failed: volume {} can not be deleted, because it still has snapshots",
+                volume.id
+            ),
+        );
     }
     let word = status::volume(&volume.state);
     debug_assert!(matches!(refused, Refused::InUse { .. }), "{refused}");
