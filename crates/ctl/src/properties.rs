@@ -128,13 +128,15 @@ impl Properties for VolumeView<'_> {
             ("MultiAttach", self.multi_attach.to_string()),
         ];
         let limits = self.io_limits.map(|limits| limits.to_words()).unwrap_or_default();
-        with_ours(properties, &[("IoLimits", &limits), ("StatusReason", &self.status_reason)])
+        let source = self.source_volume_id.to_string();
+        let reason = ("StatusReason", &*self.status_reason);
+        with_ours(properties, &[("SourceVolumeId", &source), ("IoLimits", &limits), reason])
     }
 }
 
 impl Properties for SnapshotView<'_> {
     fn properties(&self) -> Vec<Property> {
-        vec![
+        let properties = vec![
             ("Id", self.id.to_string()),
             ("CreatedAt", self.created_at.to_string()),
             ("UpdatedAt", self.updated_at.to_string()),
@@ -145,7 +147,8 @@ impl Properties for SnapshotView<'_> {
             ("Status", self.status.to_string()),
             ("VolumeId", self.volume_id.to_string()),
             ("Metadata", pairs(&self.metadata)),
-        ]
+        ];
+        with_ours(properties, &[("StatusReason", &self.status_reason)])
     }
 }
 

@@ -69,7 +69,7 @@ impl Settles for SnapshotView<'static> {
         &self.status
     }
     fn reason(&self) -> &str {
-        ""
+        &self.status_reason
     }
 }
 

@@ -481,6 +481,8 @@ fn snapshot(status: &str) -> Value {
 #[test]
 fn snapshots() {
     let id = "9bff55c5-f416-428c-98fc-430778f7aa27";
+    let mut failed = snapshot("error");
+    failed["statusReason"] = "the pool is full".into();
     let snap = |verb: &'static str| ["volume", "snapshot", verb];
     let missing = || {
         refused(404, "volume snapshot nope not found: specified volume snapshot(nope) can't find")
@@ -503,7 +505,7 @@ fn snapshots() {
         )
         .run(
             &[&snap("create")[..], &[VOLUME, "-n", "s1", "--wait"]].concat(),
-            vec![waited(&snapshot("error"))],
+            vec![waited(&failed)],
         )
         .run(&[&snap("show")[..], &[id]].concat(), vec![ok(&snapshot("available"))])
         .run(&[&snap("show")[..], &["nope"]].concat(), vec![missing()])

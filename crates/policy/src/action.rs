@@ -126,6 +126,24 @@ actions! {
     VolumeGroupUpdate = "volume_group:update" by OWNER,
     /// Delete a volume group and its members.
     VolumeGroupDelete = "volume_group:delete" by OWNER,
+    /// Make a file share.
+    FileShareCreate = "fileshare:create" by OWNER,
+    /// List file shares.
+    FileShareList = "fileshare:list" by OWNER,
+    /// Show a file share.
+    FileShareGet = "fileshare:get" by OWNER,
+    /// Change a file share.
+    FileShareUpdate = "fileshare:update" by OWNER,
+    /// Delete a file share.
+    FileShareDelete = "fileshare:delete" by OWNER,
+    /// Let somebody reach a file share.
+    FileShareAclCreate = "fileshareacl:create" by OWNER,
+    /// List who may reach file shares.
+    FileShareAclList = "fileshareacl:list" by OWNER,
+    /// Show one who may reach a file share.
+    FileShareAclGet = "fileshareacl:get" by OWNER,
+    /// Let somebody not reach a file share any more.
+    FileShareAclDelete = "fileshareacl:delete" by OWNER,
     /// List availability zones.
     AvailabilityZoneList = "availability_zone:list" by EVERYBODY,
     /// Make a host.

@@ -21,7 +21,7 @@ use crate::routes;
     tags(
         (name = "versions"), (name = "docks"), (name = "pools"), (name = "profiles"),
         (name = "hosts"), (name = "volumes"), (name = "attachments"),
-        (name = "groups"),
+        (name = "groups"), (name = "snapshots"),
     ),
 )]
 struct Preface;
@@ -56,6 +56,7 @@ pub(crate) fn finish(document: &mut OpenApi) {
         ("NewAttachment", request::NewAttachment::SHAPE.required),
         ("NewProfile", request::NewProfile::SHAPE.required),
         ("NewHost", request::NewHost::SHAPE.required),
+        ("NewSnapshot", request::NewSnapshot::SHAPE.required),
         ("NewVolumeGroup", request::NewVolumeGroup::SHAPE.required),
     ] {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {

@@ -27,6 +27,7 @@ const CREATE: &[&str] = &[
     "ProfileId",
     "Metadata",
     "MultiAttach",
+    "SourceVolumeId",
     "IoLimits",
     "StatusReason",
 ];
@@ -45,6 +46,7 @@ const SHOW: &[&str] = &[
     "Metadata",
     "SnapshotId",
     "MultiAttach",
+    "SourceVolumeId",
     "IoLimits",
     "StatusReason",
 ];
@@ -62,6 +64,7 @@ const EXTEND: &[&str] = &[
     "ProfileId",
     "Metadata",
     "MultiAttach",
+    "SourceVolumeId",
     "IoLimits",
     "StatusReason",
 ];
@@ -78,6 +81,7 @@ const UPDATE: &[&str] = &[
     "ProfileId",
     "Metadata",
     "MultiAttach",
+    "SourceVolumeId",
     "IoLimits",
     "StatusReason",
 ];
@@ -101,7 +105,8 @@ enum Command {
     #[command(after_help = "\
 Examples:
   osdsctl volume create 1 --name vol-name
-  osdsctl volume create 10 -n shared --profile <profile id> --wait")]
+  osdsctl volume create 10 -n shared --profile <profile id> --wait
+  osdsctl volume create 10 -n copy --source-volume <volume id>")]
     Create(Create),
     /// Show one volume.
     Show {
@@ -173,6 +178,9 @@ struct Create {
     /// The snapshot to make it from.
     #[arg(short, long, value_name = "snapshot id")]
     snapshot: Option<String>,
+    /// The volume to make it a copy of.
+    #[arg(long, value_name = "volume id", conflicts_with = "snapshot")]
+    source_volume: Option<String>,
     /// The pool to make it in; else one is chosen.
     #[arg(short = 'l', long, value_name = "pool id")]
     pool: Option<String>,
@@ -280,6 +288,7 @@ impl Create {
             pool_id: self.pool.unwrap_or_default(),
             multi_attach: self.multi_attach,
             snapshot_id: self.snapshot.unwrap_or_default(),
+            source_volume_id: self.source_volume.unwrap_or_default(),
             snapshot_from_cloud: self.snapshot_from_cloud,
             ..NewVolume::default()
         };

@@ -43,6 +43,9 @@ pub struct NewVolume {
     /// From which snapshot; empty for an empty volume.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub snapshot_id: String,
+    /// Ours: the volume that it shall be a copy of; empty for an empty volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub source_volume_id: String,
     /// Whether that snapshot is in a cloud.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub snapshot_from_cloud: bool,
@@ -64,6 +67,7 @@ impl Checked for NewVolume {
             ("poolId", Rule::Text),
             ("multiAttach", Rule::Flag),
             ("snapshotId", Rule::Text),
+            ("sourceVolumeId", Rule::Text),
             ("snapshotFromCloud", Rule::Flag),
         ],
     };

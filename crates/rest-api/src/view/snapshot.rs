@@ -1,12 +1,12 @@
-//! A snapshot as users see it. Only the shape: snapshots are not made yet.
+//! A snapshot as users see it.
 //!
-//! It is here so that the names and the order of its fields are settled before anything depends on
-//! them, and so that the list code can be held to it like to every other view.
+//! The status is a word that the rules derive from the record of its volume; it is handed in, never
+//! stored, and so is what went wrong. Empty fields are left out as the original does.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use osds_model::Snapshot;
+use osds_model::{Fault, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
@@ -52,12 +52,15 @@ pub struct SnapshotView<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub metadata: Cow<'a, BTreeMap<String, String>>,
+    /// Ours: why it is not as wished.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub status_reason: Cow<'a, str>,
 }
 
 impl<'a> SnapshotView<'a> {
-    /// How `snapshot` looks; `status` is the word for its state.
+    /// How `snapshot` looks; `status` is the word for its state, `fault` what went wrong.
     #[must_use]
-    pub fn of(snapshot: &'a Snapshot, status: &'a str) -> Self {
+    pub fn of(snapshot: &'a Snapshot, status: &'a str, fault: Option<&'a Fault>) -> Self {
         Self {
             id: Id::of(snapshot.id),
             created_at: snapshot.created_at.into(),
@@ -71,6 +74,7 @@ impl<'a> SnapshotView<'a> {
             status: status.into(),
             volume_id: Id::of(snapshot.volume),
             metadata: Cow::Borrowed(&snapshot.metadata),
+            status_reason: fault.map_or("", |fault| fault.message.as_str()).into(),
         }
     }
 }

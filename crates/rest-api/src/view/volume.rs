@@ -82,6 +82,9 @@ pub struct VolumeView<'a> {
     /// Ours: the limits on its I/O, when it has any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub io_limits: Option<IoLimitsView>,
+    /// Ours: the volume that it was made a copy of.
+    #[serde(skip_serializing_if = "Id::is_empty")]
+    pub source_volume_id: Id,
     /// Ours: why it is not as wished.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub status_reason: Cow<'a, str>,
@@ -136,9 +139,16 @@ impl<'a> VolumeView<'a> {
                 durable_name_format: "NAA".into(),
             }),
             io_limits: IoLimitsView::of(&volume.state.limits),
+            source_volume_id: copied_from(volume),
             status_reason: volume.state.fault.as_ref().map_or("", |f| f.message.as_str()).into(),
         }
     }
+}
+
+/// The volume that it is a copy of as that was; of a snapshot's copy, the snapshot is said.
+fn copied_from(volume: &Volume) -> Id {
+    let source = volume.state.source.filter(|source| source.snapshot.is_none());
+    source.map(|source| Id::of(source.volume)).unwrap_or_default()
 }
 
 impl Listed for VolumeView<'_> {

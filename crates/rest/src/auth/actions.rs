@@ -81,6 +81,27 @@ const TABLE: &[(&str, &[(Verb, Action)])] = &[
             (Delete, Action::VolumeGroupDelete),
         ],
     ),
+    ("file/shares", &[(Get, Action::FileShareList), (Post, Action::FileShareCreate)]),
+    (
+        "file/shares/{id}",
+        &[
+            (Get, Action::FileShareGet),
+            (Put, Action::FileShareUpdate),
+            (Delete, Action::FileShareDelete),
+        ],
+    ),
+    // The original asks for the actions of volumes' snapshots here.
+    ("file/snapshots", &[(Get, Action::SnapshotList), (Post, Action::SnapshotCreate)]),
+    (
+        "file/snapshots/{id}",
+        &[
+            (Get, Action::SnapshotGet),
+            (Put, Action::SnapshotUpdate),
+            (Delete, Action::SnapshotDelete),
+        ],
+    ),
+    ("file/acls", &[(Get, Action::FileShareAclList), (Post, Action::FileShareAclCreate)]),
+    ("file/acls/{id}", &[(Get, Action::FileShareAclGet), (Delete, Action::FileShareAclDelete)]),
     ("host/hosts", &[(Get, Action::HostList), (Post, Action::HostCreate)]),
     (
         "host/hosts/{id}",

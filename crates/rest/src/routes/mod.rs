@@ -10,6 +10,7 @@ mod hosts;
 mod not_yet;
 mod pools;
 mod profiles;
+mod snapshots;
 mod versions;
 mod volumes;
 
@@ -45,6 +46,7 @@ pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
         .merge(volumes::routes())
         .merge(attachments::routes())
         .merge(groups::routes())
+        .merge(snapshots::routes())
         .split_for_parts();
     openapi::finish(&mut document);
     (routes, document)

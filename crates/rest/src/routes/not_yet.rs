@@ -35,15 +35,6 @@ struct Kind {
 
 const KINDS: &[Kind] = &[
     Kind {
-        path: "block/snapshots",
-        empty: "[]",
-        called: "snapshots",
-        one: "volume snapshot",
-        specified: Some("volume snapshot"),
-        actions: &[],
-        missing: "they are not made yet",
-    },
-    Kind {
         path: "block/replications",
         empty: "null",
         called: "replications",

@@ -64,7 +64,7 @@ async fn create(
         multi_attach: new.multi_attach,
         metadata: new.metadata,
         snapshot: new.snapshot_id,
-        source_volume: String::new(),
+        source_volume: new.source_volume_id,
     };
     let caller = Caller { once, ..scope.caller.clone() };
     let volume = app.controller.create_volume(&caller, new).await?;

@@ -267,7 +267,6 @@ fn empty_lists() {
 fn what_is_not_there_yet_says_so() {
     let scene = Scene::new();
     for (path, what) in [
-        ("block/snapshots", "snapshots are not supported: they are not made yet"),
         ("block/replications", "replications are not supported: no driver"),
         ("block/replications/x/enable", "replications are not supported: no driver"),
         ("block/replications/x/disable", "replications are not supported: no driver"),

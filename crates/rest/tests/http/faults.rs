@@ -2,7 +2,7 @@
 //! 2.4). B4, B5 and half of B23 are races: see `races.rs`.
 //!
 //! Out of this slice, for what they are about is: B12, B20, B21, B22 (drivers of LVM, NVMe-oF,
-//! FusionStorage, NetApp, Nimble, Ceph), B16 (snapshots). B18 is in groups.rs.
+//! FusionStorage, NetApp, Nimble, Ceph). B16 and B18 are in snapshots.rs and groups.rs.
 
 use std::time::Duration;
 

@@ -19,5 +19,6 @@ mod random;
 mod replay;
 mod scene;
 mod schema;
+mod snapshots;
 mod tls;
 mod traps;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::scene::{Scene, T};
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PUT"];
-const PATHS: [&str; 25] = [
+const PATHS: [&str; 26] = [
     "docks",
     "docks/{id}",
     "docks/{id}/drift",
@@ -30,13 +30,14 @@ const PATHS: [&str; 25] = [
     "block/volumes/{id}/resize",
     "block/attachments",
     "block/attachments/{id}",
+    "block/snapshots",
     "block/snapshots/{id}",
     "block/volumeGroups",
     "block/volumeGroups/{id}",
     "block/replications/{id}/enable",
     "{id}",
 ];
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 28] = [
     "name",
     "size",
     "newSize",
@@ -47,6 +48,7 @@ const KEYS: [&str; 27] = [
     "poolId",
     "availabilityZone",
     "snapshotId",
+    "sourceVolumeId",
     "volumeId",
     "hostId",
     "attachMode",

@@ -1,0 +1,199 @@
+//! Snapshots. Taking one and deleting one are wishes, answered when they are on record: 202, with
+//! the snapshot as it is then (`creating`), or as it has become with `Prefer: wait`.
+//!
+//! A PUT changes what people call a snapshot and nothing else, as with volumes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::Response;
+use osds_controller::{
+    Caller, NewSnapshot, SnapshotUpdate, SnapshotsWhere, Snapshotted, snapshot_status,
+};
+use osds_model::{Snapshot, SnapshotId, SnapshotState};
+use osds_rest_api::{ErrorBody, SnapshotView, json, request};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{ids, list_query, texts, words};
+use crate::auth::Scope;
+use crate::body::{New, Sent};
+use crate::errors::Failure;
+use crate::prefer::Prefer;
+use crate::{App, answer};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update, delete))
+}
+
+/// Asks for a snapshot of a volume, whoever has it.
+#[utoipa::path(
+    post, path = "/v1beta/{tenantId}/block/snapshots", tag = "snapshots",
+    params(
+        ("tenantId" = String, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key and body again \
+         gives what the first request made"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is \
+         taken"),
+    ),
+    request_body = request::NewSnapshot,
+    responses(
+        (status = 202, body = SnapshotView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, description = "What the key made is gone", body = ErrorBody<'static>),
+        (status = 422, description = "The key was used for another request",
+         body = ErrorBody<'static>),
+    ),
+)]
+async fn create(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+    New { sent: new, once }: New<request::NewSnapshot>,
+) -> Result<Response, Failure> {
+    let new = NewSnapshot {
+        name: new.name,
+        description: new.description,
+        volume: new.volume_id,
+        profile: new.profile_id,
+        metadata: new.metadata,
+    };
+    let caller = Caller { once, ..scope.caller.clone() };
+    let mut made = app.controller.create_snapshot(&caller, new).await?;
+    if let Some(limit) = prefer.wait() {
+        made = after(&app, &scope, made.snapshot.id, limit).await.unwrap_or(made);
+    }
+    Ok(prefer.applied(answer::accepted(&view(&made))))
+}
+
+/// The snapshots.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/snapshots", tag = "snapshots",
+    params(
+        ("tenantId" = String, Path),
+        ("limit" = Option<i64>, Query, description = "at least 1; absent: all"),
+        ("offset" = Option<i64>, Query, description = "at least 0"),
+        ("sortKey" = Option<String>, Query),
+        ("sortDir" = Option<String>, Query, description = "`asc` or `desc`"),
+    ),
+    responses(
+        (status = 200, description = "Any field is a filter", body = [SnapshotView<'static>]),
+        (status = 400, body = ErrorBody<'static>),
+    ),
+)]
+async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Response, Failure> {
+    let query = list_query::<SnapshotView<'_>>(&uri)?;
+    let has = SnapshotsWhere {
+        ids: ids(&query, "Id"),
+        names: words(&query, "Name"),
+        tenants: texts(&query, "TenantId"),
+        volumes: ids(&query, "VolumeId"),
+    };
+    let page = app.controller.snapshots(&scope.caller, &has, |snapshots| {
+        json::write(&query.page(snapshots, |(snapshot, state)| shown(snapshot, state)))
+    });
+    Ok(answer::ok_bytes(page))
+}
+
+/// One snapshot.
+#[utoipa::path(
+    get, path = "/v1beta/{tenantId}/block/snapshots/{id}", tag = "snapshots",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when nothing \
+         is under way for it"),
+    ),
+    responses(
+        (status = 200, body = SnapshotView<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn show(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+) -> Result<Response, Failure> {
+    let mut found = app.controller.snapshot(&scope.caller, scope.id())?;
+    if let Some(limit) = prefer.wait() {
+        app.controller.wait_for_snapshot(found.snapshot.id, limit).await;
+        found = app.controller.snapshot(&scope.caller, scope.id())?;
+    }
+    Ok(prefer.applied(answer::ok(&view(&found))))
+}
+
+/// Edits what a snapshot is called, and adds metadata to it.
+#[utoipa::path(
+    put, path = "/v1beta/{tenantId}/block/snapshots/{id}", tag = "snapshots",
+    params(("tenantId" = String, Path), ("id" = String, Path)),
+    request_body = request::SnapshotUpdate,
+    responses(
+        (status = 200, body = SnapshotView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn update(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    Sent(update): Sent<request::SnapshotUpdate>,
+) -> Result<Response, Failure> {
+    // Nothing can be emptied, as in the original.
+    let given = |text: &String| !text.is_empty();
+    let update = SnapshotUpdate {
+        name: update.name.filter(given),
+        description: update.description.filter(given),
+        metadata: update.metadata,
+    };
+    let snapshot = app.controller.update_snapshot(&scope.caller, scope.id(), update).await?;
+    Ok(answer::ok(&view(&snapshot)))
+}
+
+/// Asks for a snapshot to be gone.
+#[utoipa::path(
+    delete, path = "/v1beta/{tenantId}/block/snapshots/{id}", tag = "snapshots",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is \
+         gone; a snapshot in the answer is one that is not gone by then"),
+    ),
+    responses(
+        (status = 202, description = "Empty, unless it was waited for in vain"),
+        (status = 400, description = "A volume is still being made from it",
+         body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn delete(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+) -> Result<Response, Failure> {
+    let id = app.controller.delete_snapshot(&scope.caller, scope.id()).await?;
+    let left = match prefer.wait() {
+        Some(limit) => after(&app, &scope, id, limit).await,
+        None => None,
+    };
+    let response = match left {
+        Some(snapshot) => answer::accepted(&view(&snapshot)),
+        None => answer::accepted_empty(),
+    };
+    Ok(prefer.applied(response))
+}
+
+fn view(snapshot: &Snapshotted) -> SnapshotView<'_> {
+    shown(&snapshot.snapshot, &snapshot.state)
+}
+
+fn shown<'a>(snapshot: &'a Snapshot, state: &'a SnapshotState) -> SnapshotView<'a> {
+    SnapshotView::of(snapshot, snapshot_status(state), state.fault.as_ref())
+}
+
+/// The snapshot as it is when it has settled or the time is over; `None` when it is gone.
+async fn after(app: &App, scope: &Scope, id: SnapshotId, limit: Duration) -> Option<Snapshotted> {
+    app.controller.wait_for_snapshot(id, limit).await;
+    app.controller.snapshot(&scope.caller, &id.to_string()).ok()
+}
