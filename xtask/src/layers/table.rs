@@ -114,6 +114,12 @@ pub const CRATES: &[CrateRule] = &[
         why: "a route translates and calls a use-case; it never reaches around the controller",
     },
     CrateRule {
+        folder: "connector",
+        may: May::Only(&["model"]),
+        tests: Tests::Scene,
+        why: "a host needs nothing of the control plane to take a volume down",
+    },
+    CrateRule {
         folder: "ctl",
         may: May::Only(&["rest-api", "keyring"]),
         tests: Tests::Scene,
