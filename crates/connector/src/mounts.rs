@@ -25,6 +25,8 @@ pub struct Mount {
     pub target: PathBuf,
     /// Its type.
     pub kind: String,
+    /// What was mounted, as it was named.
+    pub source: PathBuf,
     /// Whether writes through it are refused.
     pub is_read_only: bool,
 }
@@ -67,6 +69,7 @@ fn parse(line: &[u8]) -> Option<Mount> {
         root: path(fields.get(3)?),
         target: path(fields.get(4)?),
         kind: String::from_utf8_lossy(fields.get(end + 1)?).into_owned(),
+        source: path(fields.get(end + 2)?),
         is_read_only: has_ro(fields.get(5)?) || fields.get(end + 3).is_some_and(|o| has_ro(o)),
     })
 }

@@ -91,20 +91,8 @@ pub(crate) struct Machine {
 impl Driver {
     /// The control plane, as flags and environment say.
     fn api(&self) -> Result<Api> {
-        let strategy = variable("OPENSDS_AUTH_STRATEGY");
-        let login = match strategy.as_deref() {
-            Some("keystone") => Some(environment::login()?),
-            // As osdsctl has it: any other word means that nobody has to prove anything.
-            Some(_) | None => None,
-        };
-        Ok(Api::new(Settings {
-            endpoint: self.osds_endpoint.clone(),
-            tenant: variable("OPENSDS_TENANT_ID").unwrap_or_else(|| ADMIN_TENANT.to_owned()),
-            login,
-            ca_file: environment::ca_file(),
-            timeout: osds_csi::api::PATIENCE,
-            user_agent: concat!("osds-csi/", env!("CARGO_PKG_VERSION")).to_owned(),
-        }))
+        let user_agent = concat!("osds-csi/", env!("CARGO_PKG_VERSION"));
+        Ok(Api::new(settings(&self.osds_endpoint, user_agent)?))
     }
 
     fn check(&self) -> Result<()> {
@@ -132,6 +120,24 @@ impl Machine {
         };
         NodeService::new(api, settings)
     }
+}
+
+/// How to reach the control plane there, and who to be: as osdsctl's variables say.
+pub(crate) fn settings(endpoint: &str, user_agent: &str) -> Result<Settings> {
+    let strategy = variable("OPENSDS_AUTH_STRATEGY");
+    let login = match strategy.as_deref() {
+        Some("keystone") => Some(environment::login()?),
+        // As osdsctl has it: any other word means that nobody has to prove anything.
+        Some(_) | None => None,
+    };
+    Ok(Settings {
+        endpoint: endpoint.to_owned(),
+        tenant: variable("OPENSDS_TENANT_ID").unwrap_or_else(|| ADMIN_TENANT.to_owned()),
+        login,
+        ca_file: environment::ca_file(),
+        timeout: osds_csi::api::PATIENCE,
+        user_agent: user_agent.to_owned(),
+    })
 }
 
 /// Runs the driver until a signal says to end.

@@ -4,6 +4,7 @@
 //! The command line says little and overrides the file where it says something; no option is needed
 //! for a first try. An error that ends the program is one line with its whole cause on stderr.
 
+mod attach;
 mod check;
 mod config;
 mod csi;
@@ -62,6 +63,13 @@ enum Command {
         #[command(subcommand)]
         command: password::PasswordCommand,
     },
+    /// Make a volume a block device of this machine, and print which.
+    ///
+    /// Registers this machine as a host if need be, attaches the volume to it, logs in and checks
+    /// that the device is the volume. Asked again, it answers the same device.
+    Attach(attach::Attach),
+    /// Take a volume away from this machine: device, session, record and attachment.
+    Detach(attach::Detach),
     /// Run the CSI driver, through which Kubernetes and Nomad use osds.
     Csi {
         #[command(subcommand)]
@@ -130,6 +138,8 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Import(import) => import.run(),
         Command::Password { command } => password::run(&command),
+        Command::Attach(attach) => attach.run(),
+        Command::Detach(detach) => detach.run(),
         Command::Csi { command } => csi::run(&command),
         Command::Config { command: ConfigCommand::Check { file } } => check::check(&file),
         Command::Config { command: ConfigCommand::Import { file, output } } => {

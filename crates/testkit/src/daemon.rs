@@ -17,7 +17,7 @@ pub struct Daemon {
     start: Start,
     /// Base of the REST API, as `http://address:port`.
     pub api: String,
-    /// Where its target listens.
+    /// Where its target listens; port 0 when none does.
     pub portal: SocketAddr,
     /// From the start of the process to its `ready` line.
     pub ready_after: Duration,
@@ -111,7 +111,12 @@ impl Daemon {
         }
         let ready_after = began.elapsed();
         let word = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key));
-        let first = word("iscsi=").and_then(|list| list.split(',').next()?.parse().ok());
+        // A daemon whose hosts are its own machine listens for none.
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let first = word("iscsi=").and_then(|list| match list.split(',').next()? {
+            "" => Some(nowhere),
+            first => first.parse().ok(),
+        });
         match (word("api="), first) {
             (Some(api), Some(portal)) if line.starts_with("ready ") => {
                 let api = api.to_owned();

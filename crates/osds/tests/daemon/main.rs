@@ -16,6 +16,7 @@ mod freeze;
 mod grow;
 mod import;
 mod initiators;
+mod nodes;
 mod osdsctl;
 mod password;
 mod reservations;

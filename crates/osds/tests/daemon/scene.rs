@@ -81,6 +81,19 @@ impl Scene {
         Self { daemon, admin, home }
     }
 
+    /// The same for hosts that are this machine: its target makes loop devices.
+    pub fn local() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let config = home.path().join("osds.toml");
+        let iscsi = "[backend.iscsi]\nlisten = [\"127.0.0.1:0\"]\n";
+        fs::write(&config, QUICK.replace(iscsi, "target = \"local\"\n")).unwrap();
+        fs::write(home.path().join("pools.yaml"), POOLS).unwrap();
+        let more = ["--config", config.to_str().unwrap()];
+        let daemon = Daemon::start_with(Path::new(OSDS), home.path(), &more).unwrap();
+        let admin = client(&daemon.api);
+        Self { daemon, admin, home }
+    }
+
     /// SIGKILL, and nothing else yet.
     pub fn kill(&mut self) {
         self.daemon.kill().unwrap();
