@@ -27,6 +27,7 @@ impl Local {
         Self { machine }
     }
 
+    /// The device that is on this file.
     fn on(&self, file: &str) -> Result<Option<Device>, ConnectError> {
         let devices = self.machine.path("sys/block");
         for name in self.machine.names(&devices)? {
@@ -43,6 +44,24 @@ impl Local {
         }
         Ok(None)
     }
+
+    /// The dock's devices for us, the one on the link first: a host that writes uses the one on top
+    /// of it, and never the lower one, which the dock could not stop for it.
+    fn pair(&self, link: &str) -> Result<Option<(Device, Option<Device>)>, ConnectError> {
+        let Some(lower) = self.on(link)? else { return Ok(None) };
+        let name = lower.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let upper = self.on(&format!("/dev/{}", name.unwrap_or_default()))?;
+        Ok(Some((lower, upper)))
+    }
+
+    fn used(&self, link: &str) -> Result<Option<Device>, ConnectError> {
+        match self.pair(link)? {
+            Some((_, Some(upper))) => Ok(Some(upper)),
+            Some((lower, None)) if lower.is_read_only(&self.machine)? => Ok(Some(lower)),
+            // Half-made, or on its way out.
+            Some((_, None)) | None => Ok(None),
+        }
+    }
 }
 
 fn path_of(connection: &Connection) -> Result<&str, ConnectError> {
@@ -57,7 +76,7 @@ fn path_of(connection: &Connection) -> Result<&str, ConnectError> {
 impl Connector for Local {
     fn connect(&self, access: &Access) -> Result<Device, ConnectError> {
         let path = path_of(&access.connection)?;
-        let Some(device) = self.on(path)? else {
+        let Some(device) = self.used(path)? else {
             let doing =
                 format!("looking for the device of volume {} on this machine", access.volume);
             let why = format!(
@@ -84,7 +103,7 @@ impl Connector for Local {
     }
 
     fn find(&self, connection: &Connection) -> Result<Option<Device>, ConnectError> {
-        self.on(path_of(connection)?)
+        self.used(path_of(connection)?)
     }
 
     fn disconnect(&self, connection: &Connection) -> Result<(), ConnectError> {
@@ -100,12 +119,11 @@ impl Connector for Local {
 
     fn resize(&self, connection: &Connection) -> Result<(), ConnectError> {
         // Its dock has done so, unless it was stopped in between.
-        match self.find(connection)? {
-            Some(device) => {
-                let arguments = ["--set-capacity".as_ref(), device.path.as_os_str()];
-                self.machine.run("losetup", &arguments).map(drop)
-            }
-            None => Ok(()),
+        let Some((lower, upper)) = self.pair(path_of(connection)?)? else { return Ok(()) };
+        for device in [lower].iter().chain(&upper) {
+            let arguments = ["--set-capacity".as_ref(), device.path.as_os_str()];
+            self.machine.run("losetup", &arguments)?;
         }
+        Ok(())
     }
 }

@@ -1,10 +1,13 @@
-//! Volumes for the machine that holds them: one loop device for each host that is let in.
+//! Volumes for the machine that holds them: a loop device for each host that is let in.
 //!
 //! The dock makes the device, and not whoever uses it: so the dock alone can say that no write of a
 //! host lands any more, without asking anybody who may be frozen or dead. For each host it makes a
 //! hard link to the volume's file, `<pool>/.exports/<volume>.<host>.img`, and a device on that
 //! name. The kernel tells a device's file by name, so who is served is read back from sysfs, and a
 //! restart of ours is nothing.
+//!
+//! A host that writes uses a second device on top of the first, as only that can be stopped whoever
+//! writes through it ([`device`]).
 //!
 //! Must stay true: a host is out only when every device of its link refuses writes, has none under
 //! way, and goes by itself. Until then it counts as served, though not as granted.
@@ -116,7 +119,30 @@ impl LocalTarget {
 struct Served {
     volume: VolumeId,
     host: HostId,
+    /// On the link.
     device: Loop,
+    /// On that device.
+    uppers: Vec<Loop>,
+}
+
+impl Served {
+    /// What the host uses.
+    fn used(&self) -> &Loop {
+        self.uppers.first().unwrap_or(&self.device)
+    }
+
+    /// Whether it is as it was made, for a host that may write or may not.
+    fn is_as_made(&self, mode: AttachMode) -> bool {
+        let lower = &self.device;
+        let is_whole = !lower.is_unlinked && !lower.is_leaving;
+        match (mode, self.uppers.as_slice()) {
+            (AttachMode::ReadOnly, []) => is_whole && lower.is_read_only,
+            (AttachMode::ReadWrite, [upper]) => {
+                is_whole && !lower.is_read_only && !upper.is_read_only && !upper.is_leaving
+            }
+            (AttachMode::ReadOnly | AttachMode::ReadWrite, _) => false,
+        }
+    }
 }
 
 impl Inner {
@@ -124,14 +150,17 @@ impl Inner {
     fn served(&self) -> Result<Vec<Served>, DriverError> {
         let directories = lock(&self.directories).clone();
         let mut served = Vec::new();
-        for device in Loop::all()? {
+        let all = Loop::all()?;
+        for device in &all {
             let Some(parent) = device.file.parent() else { continue };
             if !directories.contains(parent) {
                 continue;
             }
             let Some((volume, host)) = names::whose(&device.file) else { continue };
             if !(device.is_read_only && device.is_leaving) {
-                served.push(Served { volume, host, device });
+                let node = device.device();
+                let uppers = all.iter().filter(|upper| upper.file == node).cloned().collect();
+                served.push(Served { volume, host, device: device.clone(), uppers });
             }
         }
         Ok(served)
@@ -199,7 +228,11 @@ impl Inner {
         exports.make_link(&exported.path, &link)?;
         let _numbers = lock(&self.numbers);
         self.clear_those_that_left();
-        Loop::make(&link, grant.mode == AttachMode::ReadOnly)?;
+        let is_read_only = grant.mode == AttachMode::ReadOnly;
+        let lower = Loop::make(&link, is_read_only)?;
+        if !is_read_only {
+            Loop::make(&lower.device(), false)?;
+        }
         Ok(connection)
     }
 
@@ -207,8 +240,8 @@ impl Inner {
         // Again after the link is gone: a device may have been made on it in the meantime.
         for _ in 0..2 {
             let of_host = |served: &Served| served.host == host;
-            for Served { device, .. } in self.served_of(volume)?.into_iter().filter(of_host) {
-                self.put_out(&device)?;
+            for served in self.served_of(volume)?.into_iter().filter(of_host) {
+                self.put_out(&served)?;
             }
             let directories = lock(&self.directories).clone();
             for directory in directories {
@@ -218,13 +251,18 @@ impl Inner {
         Ok(())
     }
 
-    fn put_out(&self, device: &Loop) -> Result<(), DriverError> {
-        if self.forgets_to_stop {
-            return device.release();
+    fn put_out(&self, served: &Served) -> Result<(), DriverError> {
+        let Served { device, uppers, .. } = served;
+        if !self.forgets_to_stop {
+            device.refuse_writes()?;
+            for one in uppers.iter().chain([device]) {
+                self.drain(one)?;
+            }
         }
-        device.refuse_writes()?;
-        self.drain(device)?;
-        device.release()?;
+        // The lower one last: by that it is known to be out.
+        for one in uppers.iter().chain([device]) {
+            one.release()?;
+        }
         lock(&self.leaving).push(device.clone());
         let _numbers = lock(&self.numbers);
         self.clear_those_that_left();
@@ -282,8 +320,10 @@ impl Inner {
     }
 
     fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
-        for Served { device, .. } in self.served_of(volume)? {
-            device.resize()?;
+        for Served { device, uppers, .. } in self.served_of(volume)? {
+            for one in [&device].into_iter().chain(&uppers) {
+                one.resize()?;
+            }
         }
         if let Some(exported) = lock(&self.exported).get_mut(&volume) {
             exported.size = size;
@@ -299,9 +339,9 @@ impl Inner {
             all.insert(*volume, ExportFacts { blocks, size, limits, hosts });
         }
         for served in self.served()? {
-            let Served { volume, host, device } = served;
+            let Served { volume, host, device, .. } = &served;
             let blocks = names::blocks_of(&device.file);
-            let size = match device.size() {
+            let size = match served.used().size() {
                 Ok(size) => size,
                 Err(_) if device.again()?.is_none() => continue,
                 Err(error) => return Err(error),
@@ -309,12 +349,13 @@ impl Inner {
             let (limits, hosts) = (IoLimits::NONE, BTreeMap::new());
             // Blocks that nobody can name any more are no volume's: the host is let in anew.
             let unknown = || ExportFacts { blocks: BlocksId::NOTHING, size, limits, hosts };
-            let export = all.entry(volume).or_insert_with(unknown);
+            let export = all.entry(*volume).or_insert_with(unknown);
             export.blocks = blocks.unwrap_or(BlocksId::NOTHING);
-            let sound = !device.is_unlinked && !device.is_leaving && blocks.is_some();
+            // What the least of the hosts sees.
+            export.size = export.size.min(size);
             let grant = names::grant_of(&device.file)
-                .filter(|grant| (grant.mode == AttachMode::ReadOnly) == device.is_read_only)
-                .filter(|_| sound && !export.hosts.contains_key(&host));
+                .filter(|grant| served.is_as_made(grant.mode))
+                .filter(|_| blocks.is_some() && !export.hosts.contains_key(host));
             // Two devices, or one that is not as granted: put out and let in anew.
             let grant = grant.unwrap_or(Grant {
                 mode: mode_of(device.is_read_only),
@@ -322,7 +363,7 @@ impl Inner {
                 authentication: None,
             });
             let connection = connection(&device.file);
-            export.hosts.insert(host, HostFacts { grant, connection });
+            export.hosts.insert(*host, HostFacts { grant, connection });
         }
         Ok(all)
     }

@@ -3,11 +3,14 @@
 //! What is there is read from sysfs, which any restart leaves alone. What changes goes through
 //! util-linux, by argument vector, as the ioctls have no safe interface.
 //!
-//! Must stay true: after [`Loop::refuse_writes`] and [`Loop::drain`] no write that was begun through
-//! the device can still reach its file. Three acts make that so. `BLKROSET` refuses every write from then on, on
-//! descriptors opened earlier too. The barrier waits until every processor has left the place
-//! between that check and the queue. A change of `nr_requests` freezes the queue, for which the
-//! kernel waits until it is empty.
+//! A host that writes has two devices: the lower one on the volume's file, and on that the upper
+//! one, which it uses. `BLKROSET` on a device refuses what is written through its node, and
+//! nothing else: a mounted file system and the writeback of dirty pages go past it (measured). All
+//! that the upper device writes goes through the lower one's node.
+//!
+//! Must stay true: after [`Loop::refuse_writes`] of the lower device and [`Loop::drain`] of the upper
+//! one, no write can still reach the file. One that is past the check of the lower device is
+//! part of a request that is in the upper one's queue, and draining waits until that is empty.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -17,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use osds_model::{Capacity, FaultKind};
-use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::DriverError;
 
@@ -100,7 +102,7 @@ impl Loop {
         Ok(seen.filter(|seen| seen.file == self.file))
     }
 
-    /// No write that begins from now on reaches its file.
+    /// Nothing that is written through its node from now on reaches its file.
     pub(super) fn refuse_writes(&self) -> Result<(), DriverError> {
         run("blockdev", &["--setro"], Some(self.device().as_os_str()))?;
         match self.again()? {
@@ -114,10 +116,9 @@ impl Loop {
         }
     }
 
-    /// Waits until what was begun has ended.
+    /// Waits until what was begun has ended: any change of `nr_requests` freezes the queue, for which
+    /// the kernel waits until it is empty.
     pub(super) fn drain(&self) -> Result<(), DriverError> {
-        membarrier(MembarrierCommand::Global)
-            .map_err(|error| self.failed("waiting for the writers of", error.into()))?;
         let setting = Path::new(BLOCK_DEVICES).join(&self.name).join("queue/nr_requests");
         let freeze = || {
             let depth = fs::read_to_string(&setting)?;
@@ -168,7 +169,8 @@ impl Loop {
         Ok(Capacity::from_bytes(sectors.trim().parse::<u64>().unwrap_or(0).saturating_mul(512)))
     }
 
-    fn device(&self) -> PathBuf {
+    /// Its node.
+    pub(super) fn device(&self) -> PathBuf {
         Path::new("/dev").join(&self.name)
     }
 
