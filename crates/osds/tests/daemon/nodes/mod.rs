@@ -44,6 +44,18 @@ impl Drop for Loops<'_> {
     }
 }
 
+/// A container's root may lack CAP_SYS_RESOURCE (bit 24), without which ext4 does not grow in use.
+fn may_grow_file_systems() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = u64::from_str_radix(line.unwrap_or("0").trim(), 16).unwrap_or(0);
+    let may = capabilities & (1 << 24) != 0;
+    if !may {
+        println!("note: no CAP_SYS_RESOURCE here, so no file system is grown");
+    }
+    may
+}
+
 fn detach(scene: &Scene, attachment: &serde_json::Value) {
     scene.remove(&format!("block/attachments/{}", text(attachment, "id")));
 }
@@ -152,9 +164,9 @@ fn a_file_system_is_made_once_and_read_without_a_write() {
     assert_eq!(a.expand(&volume, &first, 1 << 30).unwrap(), 1 << 30);
     let resize = json!({"newSize": 2});
     let path = format!("block/volumes/{volume}/resize");
-    // Where the control plane extends what is in use.
-    if scene.make(&path, &resize).is_ok() {
-        scene.until_volume(&volume, "inUse");
+    scene.make(&path, &resize).unwrap();
+    scene.until_volume(&volume, "inUse");
+    if may_grow_file_systems() {
         assert_eq!(a.expand(&volume, &first, 2 << 30).unwrap(), 2 << 30);
         let after = a.stats(&volume, &first).unwrap();
         assert!(after.usage[0].total > before.usage[0].total * 3 / 2, "{after:?}");
