@@ -1,4 +1,6 @@
 //! Sessions and their disks, as sysfs shows them.
+//! What the kernel shows is believed, and nothing that iscsiadm prints.
+//! A disk belongs to the session whose directory it is below, so no other target's is ever touched.
 //!
 //! ```text
 //! class/iscsi_session/session7/{targetname,device -> ../../host3/session7}

@@ -1,4 +1,7 @@
 //! What a call asks for, read out of its message, and what of it may not be.
+//!
+//! Everything that a message may leave out or get wrong is found here, before anything is done; and
+//! here what this machine could not do becomes a code of CSI.
 
 use std::path::PathBuf;
 
