@@ -208,7 +208,7 @@ async fn a_volume_that_was_put_back_is_the_one_that_is_written_to() {
     scene.target.write_as(A, V, 0, b"after").unwrap();
     let mut bytes = [0; 5];
     let blocks = scene.storage.open("pool", V).await.unwrap();
-    blocks.file.read_exact_at(&mut bytes, 0).unwrap();
+    blocks.into_file().unwrap().read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(&bytes, b"after");
 }
 

@@ -17,7 +17,7 @@ pub mod target;
 pub use error::DriverError;
 pub use reservations::{KeptReservations, ReservationShelf};
 pub use storage::{
-    BlockSource, BlocksId, EntryName, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
-    VolumeFacts,
+    BlockSource, Blocks, BlocksId, EntryName, Hold, PoolEntry, PoolReport, SnapshotFacts,
+    StorageDriver, VolumeFacts,
 };
 pub use target::{ExportFacts, HostFacts, TargetCapabilities, TargetDriver};

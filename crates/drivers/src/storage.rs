@@ -6,6 +6,7 @@
 
 pub(crate) mod copy;
 pub mod file;
+pub mod fusionstorage;
 mod hold;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 use osds_model::pool::PoolSpec;
-use osds_model::{Capacity, SnapshotId, Source, VolumeId};
+use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 
 pub use hold::Hold;
 
@@ -163,21 +164,55 @@ pub struct SnapshotFacts {
 /// The blocks of a volume.
 #[derive(Debug)]
 pub struct BlockSource {
-    /// Opened read-write. Use positioned I/O only: clones share one file position.
-    pub file: File,
-    /// Where it is, for kernel targets and for messages.
+    /// What they are.
+    pub blocks: Blocks,
+    /// Where it is, for kernel targets and for messages; an array's name for it.
     pub path: PathBuf,
     /// How large it was when it was opened.
     pub size: Capacity,
 }
 
+/// What blocks are, for a target of ours or of theirs.
+#[derive(Debug)]
+pub enum Blocks {
+    /// Opened read-write. Use positioned I/O only: clones share one file position.
+    File(File),
+    /// A logical unit of an array, which only the array itself can export.
+    Unit(BlocksId),
+}
+
 impl BlockSource {
+    /// Blocks of this machine.
+    #[must_use]
+    pub fn of_file(file: File, path: PathBuf, size: Capacity) -> Self {
+        Self { blocks: Blocks::File(file), path, size }
+    }
+
+    /// The file, for a target of this machine.
+    ///
+    /// # Errors
+    /// `NotSupported`: they are an array's.
+    pub fn into_file(self) -> Result<File, DriverError> {
+        match self.blocks {
+            Blocks::File(file) => Ok(file),
+            Blocks::Unit(_) => {
+                let name = self.path.display();
+                let doing = format!("{name} is an array's, which has to export it itself");
+                Err(DriverError::new(FaultKind::NotSupported, doing))
+            }
+        }
+    }
+
     /// Which blocks these are.
     ///
     /// # Errors
     /// The file cannot be looked at.
     pub fn id(&self) -> Result<BlocksId, DriverError> {
-        let found = self.file.metadata().map_err(|error| {
+        let file = match &self.blocks {
+            Blocks::File(file) => file,
+            Blocks::Unit(id) => return Ok(*id),
+        };
+        let found = file.metadata().map_err(|error| {
             DriverError::from_io(format!("looking at {}", self.path.display()), error)
         })?;
         Ok(BlocksId { device: found.dev(), file: found.ino() })
@@ -195,6 +230,13 @@ pub struct BlocksId {
 impl BlocksId {
     /// No blocks of anybody: there is no file of this number.
     pub(crate) const NOTHING: Self = Self { device: 0, file: 0 };
+
+    /// Those of an array's unit, by a number that the array gives no other.
+    #[must_use]
+    pub const fn of_unit(number: u128) -> Self {
+        // Its halves: together they are the whole.
+        Self { device: (number >> 64) as u64, file: number as u64 }
+    }
 }
 
 /// One thing in a pool.

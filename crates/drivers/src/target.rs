@@ -6,6 +6,7 @@
 //! [`TargetDriver::revoke`] has returned, no command of that host reaches the blocks any more.
 
 pub mod embedded;
+pub mod fusionstorage;
 pub mod local;
 
 use std::collections::BTreeMap;

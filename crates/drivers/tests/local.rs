@@ -131,13 +131,13 @@ impl Bench for LocalBench {
 
     fn carry(&self, _: &Initiator, _: Option<Authentication<Secret>>) {}
 
-    fn blocks(&self) -> (BlockSource, File) {
+    async fn blocks(&self, _: VolumeId) -> (BlockSource, File) {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let path = self.pool.path().join(format!("v{number}.img"));
         let file = File::create_new(&path).unwrap();
         file.set_len(SIZE).unwrap();
         let behind = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        (BlockSource { file, path, size: Capacity::from_bytes(SIZE) }, behind)
+        (BlockSource::of_file(file, path, Capacity::from_bytes(SIZE)), behind)
     }
 
     async fn write(
@@ -340,7 +340,7 @@ async fn a_write_under_way_is_waited_for() {
     let file = File::create_new(&path).unwrap();
     file.write_all_at(&vec![b'-'; SIZE as usize], 0).unwrap();
     file.sync_all().unwrap();
-    let source = BlockSource { file, path: path.clone(), size: Capacity::from_bytes(SIZE) };
+    let source = BlockSource::of_file(file, path.clone(), Capacity::from_bytes(SIZE));
     driver.export(V, source).await.unwrap();
     let device = let_in(&driver, A, AttachMode::ReadWrite).await;
     frozen.freeze();

@@ -10,7 +10,7 @@ use osds_drivers::config::{Loaded, PoolConfig};
 use osds_keyring::Keyring;
 
 use crate::config::{Config, StorageKind, auth};
-use crate::wiring::load;
+use crate::wiring::{load, load_array};
 
 /// Reads a configuration and all it names. Findings go to standard output.
 pub(crate) fn check(file: &Path) -> Result<()> {
@@ -36,6 +36,10 @@ pub(crate) fn check(file: &Path) -> Result<()> {
             StorageKind::File => {
                 let Loaded { config, warnings } = load(backend)?;
                 (config.pools.into_iter().map(|pool| pool.pool).collect(), warnings)
+            }
+            StorageKind::FusionStorage => {
+                let Loaded { config, warnings } = load_array(backend, &key_file)?;
+                (config.pools, warnings)
             }
             StorageKind::NotYet(driver) => {
                 not_yet.push(driver.name);

@@ -259,6 +259,8 @@ impl Default for Local {
 pub enum StorageKind {
     /// Sparse files in a directory.
     File,
+    /// Huawei FusionStorage, which is its own target.
+    FusionStorage,
     /// One of the original's that osds does not have: its file can be checked, and no more.
     NotYet(&'static OriginalDriver),
 }
@@ -268,8 +270,11 @@ impl TryFrom<String> for StorageKind {
     fn try_from(name: String) -> Result<Self, String> {
         match (name.as_str(), OriginalDriver::named(&name)) {
             ("file", _) => Ok(Self::File),
+            ("huawei_fusionstorage", _) => Ok(Self::FusionStorage),
             (_, Some(driver)) => Ok(Self::NotYet(driver)),
-            (_, None) => Err(format!("there is no driver {name:?}; osds has: file")),
+            (_, None) => {
+                Err(format!("there is no driver {name:?}; osds has: file, huawei_fusionstorage"))
+            }
         }
     }
 }

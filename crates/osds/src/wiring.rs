@@ -3,8 +3,8 @@
 //! here.
 //!
 //! ```text
-//! REST -> Controller -> Dock (one for each backend) -> FileStorage
-//!            |                          |      `----> EmbeddedTarget | LocalTarget
+//! REST -> Controller -> Dock (one for each backend) -> FileStorage | FusionStorage
+//!            |                          |      `----> EmbeddedTarget | LocalTarget | the array
 //!          Store                     Ledger
 //! ```
 //! Making the parts opens files and binds ports, and so may fail; nothing is served before all of
@@ -20,13 +20,16 @@ use anyhow::{Context as _, Result, bail};
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
-use osds_drivers::config::{FileConfig, FilePoolConfig, Loaded};
+use osds_drivers::config::{FileConfig, FilePoolConfig, FusionStorageConfig, Loaded};
 use osds_drivers::storage::file::FileStorage;
+use osds_drivers::storage::fusionstorage::{FusionStorage, Patience};
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
+use osds_drivers::target::fusionstorage::FusionStorageTarget;
 use osds_drivers::target::local::LocalTarget;
 use osds_drivers::{DriverError, StorageDriver, TargetDriver};
 use osds_iscsi::Limits;
 use osds_keyring::Keyring;
+use osds_keyring::password::Written;
 use osds_store::{EmbeddedStore, MemoryStore, Store};
 use tracing::{info, warn};
 
@@ -61,7 +64,7 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     let mut docks = Vec::new();
     let mut targets = Vec::new();
     let mut by_id = Docks::new();
-    for BackendWithStorage { backend, storage, directories } in backends(config, default_iscsi)? {
+    for BackendWithStorage { backend, storage } in backends(config, default_iscsi)? {
         let identity = Identity {
             id: node.dock_id(&backend.name),
             name: backend.name.clone(),
@@ -74,17 +77,30 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
             .with_context(|| format!("backend {}", backend.name))?;
         let failed =
             |error: DriverError| anyhow::anyhow!("backend {}: {}", backend.name, error.chain());
-        let target: Arc<dyn TargetDriver> = match backend.target {
-            TargetKind::Embedded => {
-                let settings = target_settings(&backend.iscsi)?;
-                let target = EmbeddedTarget::start(settings).map_err(failed)?;
-                target.keep_reservations_on(Arc::new(ledger.reservations()));
-                targets.push(target.clone());
-                Arc::new(target)
+        let (storage, target): (Arc<dyn StorageDriver>, Arc<dyn TargetDriver>) = match storage {
+            Storage::Files(config) => {
+                let directories = config.pools.iter().map(|pool| pool.path.clone());
+                let directories: Vec<_> = directories.collect();
+                let target: Arc<dyn TargetDriver> = match backend.target {
+                    TargetKind::Embedded => {
+                        let settings = target_settings(&backend.iscsi)?;
+                        let target = EmbeddedTarget::start(settings).map_err(failed)?;
+                        target.keep_reservations_on(Arc::new(ledger.reservations()));
+                        targets.push(target.clone());
+                        Arc::new(target)
+                    }
+                    TargetKind::Local => {
+                        let drain_timeout = duration(backend.local.drain_timeout)?;
+                        Arc::new(LocalTarget::start(directories, drain_timeout).map_err(failed)?)
+                    }
+                };
+                (Arc::new(FileStorage::new(config)), target)
             }
-            TargetKind::Local => {
-                let drain_timeout = duration(backend.local.drain_timeout)?;
-                Arc::new(LocalTarget::start(directories, drain_timeout).map_err(failed)?)
+            Storage::Array(config) => {
+                let storage = FusionStorage::new(&config, Patience::default()).map_err(failed)?;
+                let journal = data_dir.join("docks").join(&backend.name).join("array");
+                let target = FusionStorageTarget::new(storage.clone(), &config, journal);
+                (Arc::new(storage), Arc::new(target.map_err(failed)?))
             }
         };
         let dock = Arc::new(Dock::new(identity, storage, target, ledger, Arc::clone(&keys)));
@@ -104,13 +120,6 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
 
 /// Reads a backend's driver YAML.
 pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
-    if let StorageKind::NotYet(driver) = backend.driver {
-        bail!(
-            "backend {}: osds has no driver {} yet; put its block into comments",
-            backend.name,
-            driver.name
-        );
-    }
     let loaded =
         FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))?;
     let spoken = backend.target.protocol().as_str();
@@ -126,6 +135,27 @@ pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
             backend.config.display()
         );
     }
+    Ok(loaded)
+}
+
+/// Reads the driver YAML of an array, its password opened.
+pub(crate) fn load_array(
+    backend: &Backend,
+    key_file: &Path,
+) -> Result<Loaded<FusionStorageConfig>> {
+    let about = || format!("backend {}", backend.name);
+    let mut loaded = FusionStorageConfig::load(&backend.config).with_context(about)?;
+    anyhow::ensure!(
+        backend.target == TargetKind::Embedded,
+        "backend {}: an array is its own target; leave target out",
+        backend.name
+    );
+    let config = &mut loaded.config;
+    let password = Written { encrypted: config.encrypted, key_file };
+    let password = password.open(config.password.expose()).with_context(|| {
+        format!("backend {}: password in {}", backend.name, backend.config.display())
+    })?;
+    config.password = osds_drivers::config::Secret::new(password.reveal());
     Ok(loaded)
 }
 
@@ -163,16 +193,12 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
 
 struct BackendWithStorage {
     backend: Backend,
-    storage: Arc<dyn StorageDriver>,
-    /// Where its pools are, for a target on the same machine.
-    directories: Vec<PathBuf>,
+    storage: Storage,
 }
 
-impl BackendWithStorage {
-    fn new(backend: Backend, config: FileConfig) -> Self {
-        let directories = config.pools.iter().map(|pool| pool.path.clone()).collect();
-        Self { backend, storage: Arc::new(FileStorage::new(config)), directories }
-    }
+enum Storage {
+    Files(FileConfig),
+    Array(FusionStorageConfig),
 }
 
 fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<BackendWithStorage>> {
@@ -180,11 +206,23 @@ fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<Ba
         return Ok(vec![default_backend(&config.data_dir, default_iscsi)?]);
     }
     let with_storage = |backend: &Backend| -> Result<BackendWithStorage> {
-        let loaded = load(backend)?;
-        for warning in &loaded.warnings {
-            warn!("{warning}");
-        }
-        Ok(BackendWithStorage::new(backend.clone(), loaded.config))
+        let (storage, warnings) = match backend.driver {
+            StorageKind::File => {
+                let Loaded { config, warnings } = load(backend)?;
+                (Storage::Files(config), warnings)
+            }
+            StorageKind::FusionStorage => {
+                let Loaded { config, warnings } = load_array(backend, &config.key_file())?;
+                (Storage::Array(config), warnings)
+            }
+            StorageKind::NotYet(driver) => bail!(
+                "backend {}: osds has no driver {} yet; put its block into comments",
+                backend.name,
+                driver.name
+            ),
+        };
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        Ok(BackendWithStorage { backend: backend.clone(), storage })
     };
     config.backends.iter().map(with_storage).collect()
 }
@@ -208,7 +246,7 @@ fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<Backen
     let config = FileConfig::parse(&data_dir.join("built-in.yaml"), yaml)
         .context("the built-in driver configuration")?
         .config;
-    Ok(BackendWithStorage::new(backend, config))
+    Ok(BackendWithStorage { backend, storage: Storage::Files(config) })
 }
 
 fn target_settings(iscsi: &Iscsi) -> Result<EmbeddedSettings> {

@@ -59,7 +59,7 @@ async fn content(cluster: &Cluster, volume: VolumeId) -> [u8; 6] {
     use std::os::unix::fs::FileExt as _;
     let mut bytes = [0; 6];
     let source = cluster.storage.open(SHARED_POOL, volume).await.unwrap();
-    source.file.read_exact_at(&mut bytes, 4096).unwrap();
+    source.into_file().unwrap().read_exact_at(&mut bytes, 4096).unwrap();
     bytes
 }
 

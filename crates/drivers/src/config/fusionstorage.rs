@@ -1,9 +1,9 @@
 //! The YAML of Huawei FusionStorage, as the original has it and as the multi-attach design prints
-//! it. The driver itself is still to come; that its files can be read is settled here.
+//! it. Keys of ours beside them: `insecure`, `caFile`, `fscCli`.
 //!
 //! Must stay true: the example that the design prints is read without a warning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::document::Document;
 use super::pool::{PoolConfig, read_pools};
@@ -28,6 +28,12 @@ pub struct FusionStorageConfig {
     pub fm_ip: String,
     /// The agents' addresses.
     pub fsa_ips: Vec<String>,
+    /// Whether any certificate is believed.
+    pub insecure: bool,
+    /// Certificates (PEM) to believe for `https://`; the usual ones when absent.
+    pub ca_file: Option<PathBuf>,
+    /// The array's own command, which knows the portals of 6.3.
+    pub fsc_cli: PathBuf,
     /// Its pools, in the order of the file; their names are the array's pool numbers.
     pub pools: Vec<PoolConfig>,
 }
@@ -62,6 +68,9 @@ impl FusionStorageConfig {
             version: login.text("version")?.unwrap_or_else(|| "8.0".to_owned()),
             fm_ip: login.text("fmIp")?.unwrap_or_default(),
             fsa_ips: login.texts("fsaIp")?,
+            insecure: login.flag("insecure")?.unwrap_or(false),
+            ca_file: login.text("caFile")?.map(|path| beside(file, &path)),
+            fsc_cli: login.text("fscCli")?.unwrap_or_else(|| "fsc_cli".to_owned()).into(),
             pools: pools.into_iter().map(|(pool, ())| pool).collect(),
         };
         if !["6.3", "8.0"].contains(&config.version.as_str()) {
@@ -72,4 +81,9 @@ impl FusionStorageConfig {
         top.finish(&mut warnings);
         Ok(Loaded { config, warnings })
     }
+}
+
+/// A path in the file is relative to the file.
+fn beside(file: &Path, path: &str) -> PathBuf {
+    file.parent().unwrap_or(Path::new(".")).join(path)
 }

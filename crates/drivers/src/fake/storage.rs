@@ -325,7 +325,7 @@ impl StorageDriver for FakeStorage {
             let file = blocks.file.try_clone();
             let file = file
                 .map_err(|error| DriverError::from_io(format!("opening volume {volume}"), error))?;
-            Ok(BlockSource { file, path, size: blocks.size })
+            Ok(BlockSource::of_file(file, path, blocks.size))
         };
         self.in_pool(Op::Open, pool, open).await
     }

@@ -258,7 +258,7 @@ impl TargetDriver for FakeTarget {
             let (blocks, size) = (source.id()?, source.size);
             let old = exports.remove(&volume).map(|old| (old.limits, old.hosts));
             let (limits, hosts) = old.unwrap_or_default();
-            let (file, usage) = (source.file, Mutex::default());
+            let (file, usage) = (source.into_file()?, Mutex::default());
             let quiet_until = None;
             let export = FakeExport { file, blocks, size, limits, quiet_until, hosts, usage };
             exports.insert(volume, export);

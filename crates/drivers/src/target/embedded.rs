@@ -161,8 +161,8 @@ impl Inner {
 
     fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         let iqn = self.iqn(volume);
-        let doing = || format!("exporting {} as {iqn}", source.path.display());
-        let blocks = source.id()?;
+        let (blocks, size, path) = (source.id()?, source.size, source.path.clone());
+        let doing = || format!("exporting {} as {iqn}", path.display());
         let mut exports = self.exports();
         if let Some(export) = exports.get(&volume).filter(|export| export.blocks != blocks) {
             if !export.hosts.is_empty() {
@@ -175,7 +175,7 @@ impl Inner {
         let unit = match exports.get(&volume) {
             Some(export) => Arc::clone(&export.unit),
             None => {
-                let backend = Box::new(FileBackend::new(source.file));
+                let backend = Box::new(FileBackend::new(source.into_file()?));
                 let unit = LogicalUnit::new(backend, identity(volume))
                     .and_then(|unit| kept::restore(unit, volume, self.shelf.get()))
                     .map_err(|error| DriverError::from_io(doing(), error))?;
@@ -184,7 +184,6 @@ impl Inner {
         };
         // Also when it is exported already: somebody may have taken it away from the target.
         self.target.export(&iqn, Arc::clone(&unit)).map_err(failed(doing()))?;
-        let size = source.size;
         let (limits, hosts) = (IoLimits::NONE, BTreeMap::new());
         exports.entry(volume).or_insert(Export { unit, blocks, size, limits, hosts });
         Ok(())

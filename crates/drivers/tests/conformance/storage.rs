@@ -1,11 +1,12 @@
 //! What every storage driver promises.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use osds_drivers::{EntryName, Hold, SnapshotFacts, StorageDriver, VolumeFacts};
+use osds_drivers::{BlockSource, EntryName, Hold, SnapshotFacts, StorageDriver, VolumeFacts};
 use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 
 const A: VolumeId = VolumeId::from_u128(0xA);
@@ -23,21 +24,32 @@ pub trait Bench: Send + Sync {
     /// Makes a volume as short as an interrupted create might leave it; false where a volume of
     /// this backend is never seen half-made.
     fn cut_short(&self, volume: VolumeId) -> bool;
+    /// The blocks, as somebody reaches them who may read and write them.
+    fn reach(&self, source: BlockSource) -> File {
+        source.into_file().unwrap()
+    }
 }
 
 fn mib(count: u64) -> Capacity {
     Capacity::from_bytes(count * MIB)
 }
 
-async fn bytes(driver: &dyn StorageDriver, pool: &str, volume: VolumeId) -> Vec<u8> {
-    let source = driver.open(pool, volume).await.unwrap();
+async fn bytes(bench: &dyn Bench, driver: &dyn StorageDriver, volume: VolumeId) -> Vec<u8> {
+    let source = driver.open(bench.pool(), volume).await.unwrap();
     let mut bytes = vec![0xEE; usize::try_from(source.size.bytes()).unwrap()];
-    source.file.read_exact_at(&mut bytes, 0).unwrap();
+    bench.reach(source).read_exact_at(&mut bytes, 0).unwrap();
     bytes
 }
 
-async fn write(driver: &dyn StorageDriver, pool: &str, volume: VolumeId, at: u64, text: &[u8]) {
-    driver.open(pool, volume).await.unwrap().file.write_all_at(text, at).unwrap();
+async fn write(
+    bench: &dyn Bench,
+    driver: &dyn StorageDriver,
+    volume: VolumeId,
+    at: u64,
+    text: &[u8],
+) {
+    let source = driver.open(bench.pool(), volume).await.unwrap();
+    bench.reach(source).write_all_at(text, at).unwrap();
 }
 
 async fn listed(driver: &dyn StorageDriver, pool: &str) -> Vec<(EntryName, u64)> {
@@ -53,11 +65,11 @@ pub async fn a_new_volume_is_zeros_of_the_size_asked_for(bench: &dyn Bench) {
     assert_eq!(driver.find(pool, A).await.unwrap(), Some(facts));
     let source = driver.open(pool, A).await.unwrap();
     assert_eq!(source.size, mib(3));
-    assert!(bytes(&*driver, pool, A).await.iter().all(|byte| *byte == 0));
+    assert!(bytes(bench, &*driver, A).await.iter().all(|byte| *byte == 0));
     // Two handles are two ways to the same blocks.
-    write(&*driver, pool, A, MIB, b"seen").await;
+    write(bench, &*driver, A, MIB, b"seen").await;
     let mut seen = [0; 4];
-    source.file.read_exact_at(&mut seen, MIB).unwrap();
+    bench.reach(source).read_exact_at(&mut seen, MIB).unwrap();
     assert_eq!(&seen, b"seen");
     assert_eq!(listed(&*driver, pool).await, [(EntryName::Volume(A), 3 * MIB)]);
 }
@@ -65,12 +77,12 @@ pub async fn a_new_volume_is_zeros_of_the_size_asked_for(bench: &dyn Bench) {
 pub async fn the_second_create_is_boring(bench: &dyn Bench) {
     let (driver, pool) = (bench.driver(), bench.pool());
     driver.create(pool, A, mib(2)).await.unwrap();
-    write(&*driver, pool, A, 5, b"kept").await;
+    write(bench, &*driver, A, 5, b"kept").await;
     for size in [2, 1] {
         assert_eq!(driver.create(pool, A, mib(size)).await.unwrap().size, mib(2));
     }
     assert_eq!(driver.create(pool, A, mib(3)).await.unwrap().size, mib(3));
-    let bytes = bytes(&*driver, pool, A).await;
+    let bytes = bytes(bench, &*driver, A).await;
     assert_eq!((bytes.len() as u64, &bytes[5..9]), (3 * MIB, &b"kept"[..]));
     assert_eq!(listed(&*driver, pool).await.len(), 1);
 }
@@ -80,19 +92,19 @@ pub async fn a_shorter_leftover_is_finished(bench: &dyn Bench) {
     driver.create(pool, A, mib(2)).await.unwrap();
     if bench.cut_short(A) {
         assert_eq!(driver.create(pool, A, mib(2)).await.unwrap().size, mib(2));
-        assert_eq!(bytes(&*driver, pool, A).await.len() as u64, 2 * MIB);
+        assert_eq!(bytes(bench, &*driver, A).await.len() as u64, 2 * MIB);
     }
 }
 
 pub async fn extend_grows_and_never_shrinks(bench: &dyn Bench) {
     let (driver, pool) = (bench.driver(), bench.pool());
     driver.create(pool, A, mib(1)).await.unwrap();
-    write(&*driver, pool, A, MIB - 4, b"tail").await;
+    write(bench, &*driver, A, MIB - 4, b"tail").await;
     for size in [4, 4, 1] {
         assert_eq!(driver.extend(pool, A, mib(size)).await.unwrap().size, mib(4));
         assert_eq!(driver.find(pool, A).await.unwrap().unwrap().size, mib(4));
     }
-    let bytes = bytes(&*driver, pool, A).await;
+    let bytes = bytes(bench, &*driver, A).await;
     let end = usize::try_from(MIB).unwrap();
     assert_eq!(&bytes[end - 4..end], b"tail");
     assert!(bytes[end..].iter().all(|byte| *byte == 0));
@@ -119,9 +131,9 @@ pub async fn a_new_volume_shows_nothing_of_an_old_one(bench: &dyn Bench) {
     let pattern = vec![0xA5; usize::try_from(4 * MIB).unwrap()];
     for volume in [A, A, B] {
         driver.create(pool, volume, mib(4)).await.unwrap();
-        assert!(bytes(&*driver, pool, volume).await.iter().all(|byte| *byte == 0));
-        write(&*driver, pool, volume, 0, &pattern).await;
-        driver.open(pool, volume).await.unwrap().file.sync_all().unwrap();
+        assert!(bytes(bench, &*driver, volume).await.iter().all(|byte| *byte == 0));
+        write(bench, &*driver, volume, 0, &pattern).await;
+        bench.reach(driver.open(pool, volume).await.unwrap()).sync_all().unwrap();
         driver.delete(pool, volume).await.unwrap();
     }
 }
@@ -145,11 +157,11 @@ pub async fn what_is_missing_is_gone_and_what_cannot_be_asked_is_an_error(bench:
 pub async fn everything_is_there_after_a_restart(bench: &dyn Bench) {
     let (driver, pool) = (bench.driver(), bench.pool());
     driver.create(pool, A, mib(2)).await.unwrap();
-    write(&*driver, pool, A, 9, b"kept").await;
+    write(bench, &*driver, A, 9, b"kept").await;
     drop(driver);
     let driver = bench.driver();
     assert_eq!(driver.find(pool, A).await.unwrap().unwrap().size, mib(2));
-    assert_eq!(&bytes(&*driver, pool, A).await[9..13], b"kept");
+    assert_eq!(&bytes(bench, &*driver, A).await[9..13], b"kept");
 }
 
 pub async fn what_is_not_ours_is_listed_and_left_alone(bench: &dyn Bench) {
@@ -191,11 +203,12 @@ const S: SnapshotId = SnapshotId::from_u128(0x51);
 const T: SnapshotId = SnapshotId::from_u128(0x52);
 
 /// What a snapshot holds: a volume is made of it, looked at and deleted.
-async fn content(driver: &dyn StorageDriver, pool: &str, snapshot: SnapshotId) -> Vec<u8> {
+async fn content(bench: &dyn Bench, driver: &dyn StorageDriver, snapshot: SnapshotId) -> Vec<u8> {
+    let pool = bench.pool();
     let look = VolumeId::from_u128(0x100);
     let source = Source { volume: A, snapshot: Some(snapshot) };
     driver.create_copy(pool, look, mib(1), source, Hold::needless()).await.unwrap();
-    let bytes = bytes(driver, pool, look).await;
+    let bytes = bytes(bench, driver, look).await;
     driver.delete(pool, look).await.unwrap();
     bytes
 }
@@ -203,20 +216,20 @@ async fn content(driver: &dyn StorageDriver, pool: &str, snapshot: SnapshotId) -
 pub async fn a_snapshot_is_of_its_moment(bench: &dyn Bench) {
     let (driver, pool) = (bench.driver(), bench.pool());
     driver.create(pool, A, mib(2)).await.unwrap();
-    write(&*driver, pool, A, 7, b"first").await;
+    write(bench, &*driver, A, 7, b"first").await;
     driver.snapshot(pool, A, S, Hold::needless()).await.unwrap();
-    write(&*driver, pool, A, 7, b"later").await;
+    write(bench, &*driver, A, 7, b"later").await;
     // The second call is boring, and the volume is none the wiser.
     driver.snapshot(pool, A, S, Hold::needless()).await.unwrap();
     driver.snapshot(pool, A, T, Hold::needless()).await.unwrap();
-    assert_eq!(&bytes(&*driver, pool, A).await[7..12], b"later");
+    assert_eq!(&bytes(bench, &*driver, A).await[7..12], b"later");
     let whole = SnapshotFacts { whole: Some(mib(2)) };
     let both = driver.snapshots(pool, A, &[S, T]).await.unwrap();
     assert_eq!(both, BTreeMap::from([(S, whole), (T, whole)]));
     assert!(driver.snapshots(pool, B, &[S]).await.unwrap().is_empty());
-    let first = content(&*driver, pool, S).await;
+    let first = content(bench, &*driver, S).await;
     assert_eq!((&first[7..12], first.len() as u64), (&b"first"[..], 2 * MIB));
-    assert_eq!(&content(&*driver, pool, T).await[7..12], b"later");
+    assert_eq!(&content(bench, &*driver, T).await[7..12], b"later");
     let expected = [
         (EntryName::Volume(A), 2 * MIB),
         (EntryName::Snapshot(A, S), 2 * MIB),
@@ -227,7 +240,7 @@ pub async fn a_snapshot_is_of_its_moment(bench: &dyn Bench) {
     drop(driver);
     let driver = bench.driver();
     driver.delete(pool, A).await.unwrap();
-    assert_eq!(&content(&*driver, pool, S).await[7..12], b"first");
+    assert_eq!(&content(bench, &*driver, S).await[7..12], b"first");
     for _ in 0..2 {
         driver.delete_snapshot(pool, A, S).await.unwrap();
         assert_eq!(driver.snapshots(pool, A, &[S, T]).await.unwrap(), [(T, whole)].into());
@@ -241,12 +254,12 @@ pub async fn a_copy_is_a_volume_of_its_own(bench: &dyn Bench) {
     assert_eq!(copy(2).await.unwrap_err().kind, FaultKind::Gone);
     assert_eq!(driver.find(pool, B).await.unwrap(), None, "never an empty volume instead");
     driver.create(pool, A, mib(2)).await.unwrap();
-    write(&*driver, pool, A, 2 * MIB - 4, b"tail").await;
+    write(bench, &*driver, A, 2 * MIB - 4, b"tail").await;
     assert_eq!(copy(4).await.unwrap().size, mib(4));
-    write(&*driver, pool, A, 0, b"source").await;
-    write(&*driver, pool, B, 0, b"copied").await;
+    write(bench, &*driver, A, 0, b"source").await;
+    write(bench, &*driver, B, 0, b"copied").await;
     assert_eq!(copy(3).await.unwrap().size, mib(4));
-    let (ours, theirs) = (bytes(&*driver, pool, B).await, bytes(&*driver, pool, A).await);
+    let (ours, theirs) = (bytes(bench, &*driver, B).await, bytes(bench, &*driver, A).await);
     assert_eq!((&ours[..6], &theirs[..6]), (&b"copied"[..], &b"source"[..]));
     let end = usize::try_from(2 * MIB).unwrap();
     assert_eq!(&ours[end - 4..end], b"tail");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use osds_drivers::{BlockSource, TargetDriver};
+use osds_drivers::{BlockSource, Blocks, TargetDriver};
 use osds_model::host::Protocol;
 use osds_model::{
     AttachMode, Authentication, Capacity, Connection, Credentials, FaultKind, Grant, HostId,
@@ -34,8 +34,12 @@ pub trait Bench: Send + Sync + 'static {
     /// session that it has goes on.
     fn carry(&self, host: &Initiator, proof: Option<Authentication<Secret>>);
     /// A volume of [`SIZE`] zeros, opened twice: for the target, and to look behind its back.
-    fn blocks(&self) -> (BlockSource, File) {
+    async fn blocks(&self, _: VolumeId) -> (BlockSource, File) {
         blocks()
+    }
+    /// Makes a volume larger beneath the target.
+    async fn grow(&self, _: VolumeId, behind: &File, size: u64) {
+        behind.set_len(size).unwrap();
     }
     /// Writes as the host with this initiator, over a session of its own if it has none.
     async fn write(
@@ -81,7 +85,7 @@ fn blocks() -> (BlockSource, File) {
     let behind = file.try_clone().unwrap();
     // Both handles stay good; nothing is left on the disk.
     std::fs::remove_file(&path).unwrap();
-    (BlockSource { file, path, size: Capacity::from_bytes(SIZE) }, behind)
+    (BlockSource::of_file(file, path, Capacity::from_bytes(SIZE)), behind)
 }
 
 fn peek(behind: &File, at: u64) -> [u8; 8] {
@@ -91,7 +95,7 @@ fn peek(behind: &File, at: u64) -> [u8; 8] {
 }
 
 async fn exported(bench: &dyn Bench) -> (Arc<dyn TargetDriver>, File) {
-    let (source, behind) = bench.blocks();
+    let (source, behind) = bench.blocks(V).await;
     let driver = bench.driver();
     driver.export(V, source).await.unwrap();
     (driver, behind)
@@ -137,18 +141,20 @@ pub async fn a_granted_host_reaches_the_blocks_and_nobody_else(bench: &dyn Bench
     assert_eq!(get(bench, B, &way, 3).await, Err(Refused::Out));
     assert_eq!(peek(&behind, 3 * 512), [b'a'; 8]);
     // Being in one volume is not being in another.
-    driver.export(W, bench.blocks().0).await.unwrap();
+    driver.export(W, bench.blocks(W).await.0).await.unwrap();
     let other = driver.grant(W, B, &grant(B, ReadWrite)).await.unwrap();
     assert_eq!(put(bench, A, &other, 0, b'a').await, Err(Refused::Out));
     put(bench, B, &other, 0, b'b').await.unwrap();
 }
 
 pub async fn export_is_boring_and_keeps_grants(bench: &dyn Bench) {
-    let (source, _behind) = bench.blocks();
-    let again = || BlockSource {
-        file: source.file.try_clone().unwrap(),
-        path: source.path.clone(),
-        size: source.size,
+    let (source, _behind) = bench.blocks(V).await;
+    let again = || {
+        let blocks = match &source.blocks {
+            Blocks::File(file) => Blocks::File(file.try_clone().unwrap()),
+            Blocks::Unit(id) => Blocks::Unit(*id),
+        };
+        BlockSource { blocks, path: source.path.clone(), size: source.size }
     };
     let driver = bench.driver();
     driver.export(V, again()).await.unwrap();
@@ -182,6 +188,13 @@ pub async fn a_write_through_a_read_only_grant_fails(bench: &dyn Bench) {
 
 pub async fn the_second_grant_is_boring_and_another_mode_is_refused(bench: &dyn Bench) {
     let (driver, _behind) = exported(bench).await;
+    if let Err(error) = driver.grant(V, A, &grant(A, ReadOnly)).await {
+        // There is no other mode; it is still none of two.
+        assert_eq!(error.kind, FaultKind::NotSupported, "{}", error.chain());
+        let way = let_in(&*driver, A, ReadWrite).await;
+        assert_eq!(let_in(&*driver, A, ReadWrite).await, way);
+        return;
+    }
     let way = let_in(&*driver, A, ReadOnly).await;
     assert_eq!(let_in(&*driver, A, ReadOnly).await, way);
     let error = driver.grant(V, A, &grant(A, ReadWrite)).await.unwrap_err();
@@ -277,7 +290,7 @@ pub async fn unexport_puts_everybody_out(bench: &dyn Bench) {
         assert_eq!(driver.export_of(V).await.unwrap(), None);
     }
     // An export that comes back does not bring old grants with it.
-    driver.export(V, bench.blocks().0).await.unwrap();
+    driver.export(V, bench.blocks(V).await.0).await.unwrap();
     assert_eq!(hosts_of(&*driver).await, BTreeMap::new());
     assert_eq!(get(bench, A, &way, 0).await, Err(Refused::Out));
 }
@@ -287,7 +300,7 @@ pub async fn a_resized_volume_is_larger_for_hosts(bench: &dyn Bench) {
     let way = let_in(&*driver, A, ReadWrite).await;
     let end = SIZE / 512;
     assert_eq!(put(bench, A, &way, end, b'a').await, Err(Refused::Command));
-    behind.set_len(2 * SIZE).unwrap();
+    bench.grow(V, &behind, 2 * SIZE).await;
     let size = Capacity::from_bytes(2 * SIZE);
     for _ in 0..2 {
         driver.resized(V, size).await.unwrap();
@@ -331,7 +344,7 @@ pub async fn limits_are_read_back_and_disturb_nobody(bench: &dyn Bench) {
     driver.limit(V, &limits).await.unwrap();
     driver.limit(W, &limits).await.unwrap();
     assert_eq!(driver.exports().await.unwrap(), BTreeMap::new());
-    driver.export(V, bench.blocks().0).await.unwrap();
+    driver.export(V, bench.blocks(V).await.0).await.unwrap();
     assert_eq!(limits_of().await, IoLimits::NONE);
 }
 
@@ -340,7 +353,7 @@ pub async fn exports_are_read_back(bench: &dyn Bench) {
     assert_eq!(driver.exports().await.unwrap(), BTreeMap::new());
     let (driver, _behind) = exported(bench).await;
     let way = let_in(&*driver, A, ReadWrite).await;
-    driver.export(W, bench.blocks().0).await.unwrap();
+    driver.export(W, bench.blocks(W).await.0).await.unwrap();
     let exports = driver.exports().await.unwrap();
     assert_eq!(exports.keys().copied().collect::<Vec<_>>(), [V, W]);
     let facts = &exports[&V];

@@ -6,6 +6,7 @@
 
 mod scene;
 
+mod array;
 mod config;
 mod config_import;
 mod credentials;

@@ -71,10 +71,17 @@ impl Scene {
 
     /// The same with more in its configuration.
     pub fn quick_with(more: &str) -> Self {
+        Self::with(&format!("{more}{QUICK}"), &[("pools.yaml", POOLS)])
+    }
+
+    /// A daemon with this configuration and the files that it names.
+    pub fn with(toml: &str, files: &[(&str, &str)]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let config = home.path().join("osds.toml");
-        fs::write(&config, format!("{more}{QUICK}")).unwrap();
-        fs::write(home.path().join("pools.yaml"), POOLS).unwrap();
+        fs::write(&config, toml).unwrap();
+        for (name, text) in files {
+            fs::write(home.path().join(name), text).unwrap();
+        }
         let more = ["--config", config.to_str().unwrap()];
         let daemon = Daemon::start_with(Path::new(OSDS), home.path(), &more).unwrap();
         let admin = client(&daemon.api);

@@ -330,6 +330,8 @@ impl Serialize for ConnectionData<'_> {
                 }
                 let initiator = self.login.map(Login::initiator);
                 let target = self.login.and_then(Login::target);
+                // An array that does not name its targets: none, and hosts discover them.
+                let times = if iqn.is_empty() { 0 } else { portals.len() };
                 Iscsi {
                     access_mode: self.mode.as_str(),
                     auth_method: self.login.map(|_| "chap"),
@@ -339,7 +341,7 @@ impl Serialize for ConnectionData<'_> {
                     target_auth_password: target.and_then(|(_, password)| password),
                     target_auth_user_name: target.map(|(name, _)| name),
                     target_discovered: true,
-                    target_iqn: Repeated { text: iqn, times: portals.len() },
+                    target_iqn: Repeated { text: iqn, times },
                     target_lun: *lun,
                     target_portal: portals,
                 }

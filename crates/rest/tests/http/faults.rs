@@ -1,8 +1,8 @@
 //! One test for each fault of the original that this slice does not have (reference page, section
 //! 2.4). B4, B5 and half of B23 are races: see `races.rs`.
 //!
-//! Out of this slice, for what they are about is: B12, B20, B21, B22 (drivers of LVM, NVMe-oF,
-//! FusionStorage, NetApp, Nimble, Ceph). B16 and B18 are in snapshots.rs and groups.rs.
+//! Elsewhere: B12 (FusionStorage) and the array's side of B20 to B22 in testkit/tests/fusionstorage.rs,
+//! their iSCSI side in testkit/tests/embedded.rs; B16 and B18 in snapshots.rs and groups.rs.
 
 use std::time::Duration;
 

@@ -186,7 +186,7 @@ impl Directory {
     pub(super) fn blocks(&self, volume: VolumeId) -> Result<BlockSource, DriverError> {
         let name = finished(alone(volume));
         let (file, size) = self.open_plain(&name)?;
-        Ok(BlockSource { file: File::from(file), path: self.path.join(&name), size })
+        Ok(BlockSource::of_file(File::from(file), self.path.join(&name), size))
     }
 
     pub(super) fn list(&self) -> Result<Vec<PoolEntry>, DriverError> {

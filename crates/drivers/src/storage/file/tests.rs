@@ -58,7 +58,7 @@ async fn what_an_interrupted_create_left_is_finished() {
     driver.create("p", V, mib(1)).await.unwrap();
     assert!(!begun.exists());
     let mut bytes = [1; 4];
-    driver.open("p", V).await.unwrap().file.read_exact_at(&mut bytes, 0).unwrap();
+    driver.open("p", V).await.unwrap().into_file().unwrap().read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(bytes, [0; 4], "nothing of the leftover is in the new volume");
 
     fs::File::options().write(true).open(image(&base)).unwrap().set_len(512).unwrap();
@@ -139,7 +139,7 @@ async fn a_new_volume_never_shows_old_blocks() {
     for round in 0..4 {
         let volume = VolumeId::from_u128(round % 2);
         driver.create("p", volume, mib(8)).await.unwrap();
-        let file = driver.open("p", volume).await.unwrap().file;
+        let file = driver.open("p", volume).await.unwrap().into_file().unwrap();
         let mut bytes = vec![1; pattern.len()];
         for at in (0..8 * MIB).step_by(1 << 16) {
             file.read_exact_at(&mut bytes, at).unwrap();
@@ -166,7 +166,7 @@ async fn space_is_what_the_file_system_really_has() {
 
     // Its own blocks are still the pool's to give: a written volume does not make it smaller.
     driver.create("small", V, mib(64)).await.unwrap();
-    let file = driver.open("small", V).await.unwrap().file;
+    let file = driver.open("small", V).await.unwrap().into_file().unwrap();
     file.write_all_at(&vec![1; 4 << 20], 0).unwrap();
     file.sync_all().unwrap();
     assert_eq!(spec(driver.pools().await, 0).unwrap().usable, mib(64));

@@ -20,7 +20,7 @@ async fn exported() -> EmbeddedTarget {
     let driver = EmbeddedTarget::start(settings).unwrap();
     let file = tempfile::tempfile().unwrap();
     file.set_len(1 << 20).unwrap();
-    let source = BlockSource { file, path: "v".into(), size: Capacity::from_bytes(1 << 20) };
+    let source = BlockSource::of_file(file, "v".into(), Capacity::from_bytes(1 << 20));
     driver.export(V, source).await.unwrap();
     driver
 }
@@ -158,10 +158,9 @@ async fn blocks_are_exchanged_only_under_nobody() {
     let before = driver.export_of(V).await.unwrap().unwrap().blocks;
     let file = tempfile::tempfile().unwrap();
     file.set_len(1 << 20).unwrap();
-    let other = |file: &std::fs::File| BlockSource {
-        file: file.try_clone().unwrap(),
-        path: "v".into(),
-        size: Capacity::from_bytes(1 << 20),
+    let other = |file: &std::fs::File| {
+        let size = Capacity::from_bytes(1 << 20);
+        BlockSource::of_file(file.try_clone().unwrap(), "v".into(), size)
     };
     let grant = grant_to(AttachMode::ReadWrite, &["iqn.x:a"]);
     driver.grant(V, A, &grant).await.unwrap();

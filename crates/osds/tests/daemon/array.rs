@@ -1,0 +1,96 @@
+//! The seed's FusionStorage file in the real daemon, against the simulated array: its profile, a
+//! volume, two hosts, real I/O, a kill of the daemon, and nothing left at the end.
+
+use osds_keyring::original;
+use osds_model::Connection;
+use osds_testkit::array::{Contents, PASSWORD, Release, SimulatedArray};
+use osds_testkit::initiator::Session;
+use serde_json::{Value, json};
+
+use crate::scene::{Scene, connection, text};
+
+const SEED: &str = include_str!("../../../../docs/examples/fusionstorage.yaml");
+
+const CONFIG: &str = r#"
+[iscsi]
+chap = "off"
+
+[[backend]]
+name = "array"
+driver = "huawei_fusionstorage"
+config = "fusionstorage.yaml"
+
+[[backend]]
+name = "file"
+driver = "file"
+config = "pools.yaml"
+
+[backend.iscsi]
+listen = ["127.0.0.1:0"]
+"#;
+
+/// Another zone: volumes of this story are the array's.
+const POOLS: &str = "{baseDir: pools, pool: {f: {availabilityZone: elsewhere, capacity: 1GiB}}}";
+
+/// Logs in as the array wants the host of this attachment to.
+fn log_in(array: &SimulatedArray, attachment: &Value, initiator: &str) -> Option<Session> {
+    let (iqn, portal) = connection(attachment).unwrap();
+    let lun = attachment["connectionInfo"]["data"]["targetLun"].as_u64().unwrap();
+    let (lun, portals) = (u32::try_from(lun).unwrap(), vec![portal.to_string()]);
+    let Connection::Iscsi { iqn, .. } =
+        array.way(initiator, &Connection::Iscsi { iqn, portals, lun })?
+    else {
+        return None;
+    };
+    Some(Session::login(portal, initiator, &iqn).unwrap())
+}
+
+#[test]
+#[ignore = "written and not yet seen to pass: run it with --ignored, then remove this line"]
+fn the_seeds_file_carries_a_volume_of_two_hosts() {
+    let array = SimulatedArray::start(Release::V8, &[(0, 8 << 10), (1, 8 << 10)]).unwrap();
+    // As printed, but for where it is, whom to believe, and a password that is ciphertext.
+    let ours = format!("url: \"{}\"\n  caFile: {}", array.url(), array.ca_file().display());
+    let yaml = SEED
+        .replace("url: \"https://0.0.0.0:8088\"", &ours)
+        .replace(PASSWORD, &original::encrypt(PASSWORD).unwrap())
+        .replace("EnableEncrypted: false", "EnableEncrypted: true");
+    let files = [("fusionstorage.yaml", yaml.as_str()), ("pools.yaml", POOLS)];
+    let mut scene = Scene::with(CONFIG, &files);
+    let profile = json!({
+        "name": "multi-attach", "description": "multi attach profile",
+        "customProperties": {"capabilities:multiAttach": "<is> true"},
+    });
+    let profile: Value = scene.admin.post("profiles", &profile).unwrap();
+    let body = json!({"name": "v", "size": 1, "profileId": text(&profile, "id")});
+    let volume = scene.make("block/volumes", &body).unwrap();
+    assert_eq!(
+        (text(&volume, "status"), &volume["multiAttach"]),
+        ("available".to_owned(), &json!(true)),
+        "{volume}"
+    );
+    let volume = text(&volume, "id");
+    let (a, b) = (scene.host("a", &["iqn.x:a"]), scene.host("b", &["iqn.x:b"]));
+    let of_a = scene.attach(&volume, &a, "rw");
+    let of_b = scene.attach(&volume, &b, "rw");
+    let mut first = log_in(&array, &of_a, "iqn.x:a").unwrap();
+    let mut second = log_in(&array, &of_b, "iqn.x:b").unwrap();
+    first.write(8, &[b'a'; 4096]).unwrap();
+    assert_eq!(second.read(8, 8).unwrap(), [b'a'; 4096]);
+
+    // The daemon dies, and the array serves on.
+    scene.kill();
+    second.write(16, &[b'b'; 4096]).unwrap();
+    scene.restart();
+    assert_eq!(first.read(16, 8).unwrap(), [b'b'; 4096]);
+    assert_eq!(array.contents().hosts.len(), 2);
+
+    scene.remove(&format!("block/attachments/{}", text(&of_a, "id")));
+    assert!(first.read(8, 1).is_err(), "a detached host is out");
+    assert!(log_in(&array, &of_a, "iqn.x:a").is_none());
+    assert_eq!(second.read(8, 8).unwrap(), [b'a'; 4096]);
+    scene.remove(&format!("block/attachments/{}", text(&of_b, "id")));
+    scene.remove(&format!("block/volumes/{volume}"));
+    assert_eq!(array.contents(), Contents::default());
+    assert!(!scene.log().contains(PASSWORD), "the password is in the log");
+}
