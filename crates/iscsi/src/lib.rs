@@ -18,6 +18,7 @@ mod limits;
 mod login;
 mod name;
 mod portals;
+mod quiet;
 mod registry;
 mod session;
 mod target;
@@ -34,6 +35,7 @@ pub use credentials::{Authentication, Credentials, InvalidCredentials, Proof, Se
 pub use grant::Grant;
 pub use limits::Limits;
 pub use name::{InvalidName, Name};
+pub use quiet::Held;
 pub use registry::{ExportFacts, SessionFacts, TargetError};
 pub use target::Target;
 pub use throttle::{Limit, Rate};

@@ -15,6 +15,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use crate::credentials::Authentication;
 use crate::gate::Latch;
 use crate::limits::Limits;
+use crate::quiet::Held;
 use crate::registry::{Connection, ExportFacts, Registry, TargetError};
 use crate::scsi::{Access, LogicalUnit};
 use crate::session;
@@ -90,6 +91,13 @@ impl Target {
     /// for anybody. What is over the limit is held back, not refused. The limit goes with the export.
     pub fn limit(&self, iqn: &str, limit: &Limit) -> Result<(), TargetError> {
         self.registry.limit(iqn, limit)
+    }
+
+    /// Holds back every command that would change the blocks of a unit, for `most` at most or until
+    /// what this returns is dropped. When it returns, those that were under way have ended. Reads go
+    /// on, and so does everything that ends sessions or their commands.
+    pub fn hold_writes(&self, iqn: &str, most: Duration) -> Result<Held, TargetError> {
+        self.registry.hold_writes(iqn, most)
     }
 
     /// Allows an initiator to log in with this access once it has proved to be who it says. Without

@@ -233,13 +233,11 @@ fn growing() -> World {
     }
 }
 
-/// Snapshots that come and go, are cut off half-way, or are lost, and the volume with them.
+/// Snapshots that come and go, are cut off half-way, or are lost.
 fn snapshots() -> World {
     World {
         users: Users { snapshot: true, delete: true, ..Users::default() },
         trouble: Trouble {
-            reboot: true,
-            file_vanishes: true,
             snapshot_vanishes: true,
             fails: &[Kind::Snapshot, Kind::DeleteSnapshot],
             half_done: true,
@@ -255,9 +253,6 @@ fn snapshots() -> World {
             }),
             ("the volume is gone after a snapshot", |_, s| {
                 s.record.is_none() && s.dock.ledger.as_ref().is_some_and(|w| w.generation.0 == 4)
-            }),
-            ("the volume is lost and its snapshot is not", |w, s| {
-                lost(w, s) && words(s).eq(["available"])
             }),
         ],
         ..quiet("snapshots", vec![State::made(terms(false), &[])])

@@ -12,7 +12,7 @@ mod kept;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use osds_iscsi::scsi::{Access, FileBackend, Identity, LogicalUnit};
@@ -370,12 +370,20 @@ impl TargetDriver for EmbeddedTarget {
         self.inner.resized(volume, size)
     }
 
-    async fn quiesce(&self, volume: VolumeId, _most: Duration) -> Result<Hold, DriverError> {
+    async fn quiesce(&self, volume: VolumeId, most: Duration) -> Result<Hold, DriverError> {
         if !self.inner.exports().contains_key(&volume) {
             return Ok(Hold::needless());
         }
-        let doing = format!("holding back writes to volume {volume}; detach its hosts first");
-        Err(DriverError::new(FaultKind::NotSupported, doing))
+        let inner = Arc::clone(&self.inner);
+        // Waits for the writes that are under way.
+        blocking(move || {
+            let until = Instant::now() + most;
+            let held = inner.target.hold_writes(&inner.iqn(volume), most);
+            let doing = format!("holding back writes to volume {volume}");
+            let held = held.map_err(failed(doing))?;
+            Ok(Hold::until(until, move || held.end()))
+        })
+        .await
     }
 
     async fn exports(&self) -> Result<BTreeMap<VolumeId, ExportFacts>, DriverError> {
@@ -451,6 +459,7 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(TargetError) -> DriverError {
         let kind = match &error {
             TargetError::StillDraining { .. }
             | TargetError::StillRegistered { .. }
+            | TargetError::StillWriting(_)
             | TargetError::ShutDown => FaultKind::Temporary,
             TargetError::OtherAccess { .. } | TargetError::OtherCredentials { .. } => {
                 FaultKind::InUse

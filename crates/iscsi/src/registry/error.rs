@@ -54,6 +54,9 @@ pub enum TargetError {
         /// Why.
         source: NotForgotten,
     },
+    /// Writes that were under way did not end in time, or are held back already: ask again.
+    #[error("the writes to {0} did not come to rest; ask again")]
+    StillWriting(Name),
     /// The target has been shut down.
     #[error("the target has been shut down")]
     ShutDown,
@@ -63,7 +66,9 @@ impl TargetError {
     /// Asking again later may succeed without any other change.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::StillDraining { .. } | Self::StillRegistered { .. } => true,
+            Self::StillDraining { .. } | Self::StillRegistered { .. } | Self::StillWriting(_) => {
+                true
+            }
             Self::Name(_)
             | Self::Credentials(_)
             | Self::NoSuchExport(_)

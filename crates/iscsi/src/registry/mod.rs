@@ -44,6 +44,7 @@ use crate::login::chap::Proven;
 use crate::login::status::Status;
 use crate::login::{Claim, Demand};
 use crate::name::Name;
+use crate::quiet::{Held, Quiet};
 use crate::scsi::{Access, LogicalUnit, Nexus};
 use crate::session::tasks::{Began, TaskSet};
 use crate::throttle::{Lane, Limit};
@@ -75,6 +76,8 @@ pub struct Attached {
     pub counters: Arc<Counters>,
     /// Our place in front of the unit's limit.
     pub lane: Lane,
+    /// Gives leave to change the unit's blocks.
+    pub quiet: Arc<Quiet>,
 }
 
 impl Attached {
@@ -204,6 +207,15 @@ impl Registry {
         let throttle = self.lock().throttle_of(&iqn).ok_or(TargetError::NoSuchExport(iqn))?;
         throttle.set(limit, Instant::now());
         Ok(())
+    }
+
+    /// Holds back the writes to a unit, of all of its sessions, when those under way have ended.
+    pub fn hold_writes(&self, iqn: &str, most: Duration) -> Result<Held, TargetError> {
+        let iqn = Name::new(iqn)?;
+        let quiet = self.lock().quiet_of(&iqn);
+        // Not under the lock: this waits for commands.
+        let quiet = quiet.ok_or_else(|| TargetError::NoSuchExport(iqn.clone()))?;
+        quiet.hold(most).ok_or(TargetError::StillWriting(iqn))
     }
 
     /// Takes an export away and ends all of its sessions; a second time is fine.

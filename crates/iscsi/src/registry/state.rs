@@ -17,6 +17,7 @@ use crate::login::Claim;
 use crate::login::chap::Proven;
 use crate::login::status::Status;
 use crate::name::Name;
+use crate::quiet::Quiet;
 use crate::scsi::{Access, LogicalUnit};
 use crate::session::tasks::TaskSet;
 use crate::throttle::{Limit, Throttle};
@@ -100,6 +101,7 @@ pub(super) struct Export {
     unit: Arc<LogicalUnit>,
     tasks: Arc<TaskSet>,
     throttle: Arc<Throttle>,
+    quiet: Arc<Quiet>,
     grants: BTreeMap<Name, Grant>,
     leaving: BTreeSet<Name>,
     pub(super) accounts: Accounts,
@@ -204,6 +206,7 @@ impl State {
                     unit,
                     tasks: Arc::default(),
                     throttle: Arc::default(),
+                    quiet: Arc::default(),
                     grants: BTreeMap::new(),
                     leaving: BTreeSet::new(),
                     accounts: Accounts::default(),
@@ -283,6 +286,11 @@ impl State {
         self.exports.get(iqn).map(|export| Arc::clone(&export.throttle))
     }
 
+    /// What gives leave to change the blocks of a unit.
+    pub(super) fn quiet_of(&self, iqn: &Name) -> Option<Arc<Quiet>> {
+        self.exports.get(iqn).map(|export| Arc::clone(&export.quiet))
+    }
+
     /// The grant a claim rests on; none for discovery.
     pub(super) fn look_up(&self, claim: &Claim) -> Result<Option<Grant>, Status> {
         if self.stopped {
@@ -360,8 +368,9 @@ impl State {
                 let counters = export.accounts.of(&initiator);
                 counters.login();
                 let lane = export.throttle.lane(&initiator, Instant::now());
+                let quiet = Arc::clone(&export.quiet);
                 let role = Role::Normal { initiator, target, isid: claim.isid, tsih, grant };
-                (role, Some(Attached { unit, nexus, tasks, counters, lane }))
+                (role, Some(Attached { unit, nexus, tasks, counters, lane, quiet }))
             }
             (Some(_), None) => return Err(Status::NOT_FOUND),
             (None, _) => (Role::Discovery { initiator }, None),

@@ -54,7 +54,7 @@ pub use reservation_terms::{Held, InitiatorPort, KeptReservations, Registrant, R
 pub use reserved::{NotForgotten, ReservationStore};
 pub use sense::{CopyFault, FieldPointer, Sense, SenseKey, Status};
 pub use table::command_name;
-pub use toll::toll;
+pub use toll::{changes_blocks, toll};
 pub use unit::{Identity, LogicalUnit};
 
 /// Bytes in one logical block.

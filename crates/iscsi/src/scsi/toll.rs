@@ -40,6 +40,23 @@ pub fn toll(cdb: &[u8], data_out: &[u8], access: Access) -> Option<u64> {
     Some(moved * BLOCK_SIZE as u64)
 }
 
+/// Whether a command may change the unit's blocks. What only changes who may use them is not meant.
+pub fn changes_blocks(cdb: &[u8], access: Access) -> bool {
+    let cdb = Cdb::new(cdb);
+    match cdb.opcode() {
+        // Most of all commands are one of these.
+        0x28 | 0x88 => false,
+        0x2a | 0x8a => access != Access::ReadOnly,
+        _ => match find(cdb) {
+            Found::Row(row) => {
+                let writes = row.effect == Effect::Writes && access != Access::ReadOnly;
+                writes && !matches!(row.toll, Toll::Free)
+            }
+            Found::OtherAction | Found::Nothing => false,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::table::TABLE;
@@ -65,6 +82,19 @@ mod tests {
         assert_eq!(of(&cdb16(0x93, 0, 9, 1000)), Some(512_000), "it fills");
         assert_eq!(of(&cdb16(0x93, 0x08, 9, 1000)), Some(0), "it may discard");
         assert_eq!(of(&cdb10(0x42, 0, 0, 24)), Some(0));
+    }
+
+    /// Every command that is offered and writes, but for those that only say who may.
+    #[test]
+    fn whatever_writes_changes_blocks() {
+        for row in TABLE.iter().filter(|row| row.handler.is_some()) {
+            let mut cdb = [0; 16];
+            (cdb[0], cdb[1]) = (row.opcode, row.service_action.unwrap_or(0) as u8);
+            let says_who = matches!(row.opcode, 0x16 | 0x17 | 0x5e | 0x5f);
+            let expected = row.effect == Effect::Writes && !says_who;
+            assert_eq!(changes_blocks(&cdb, Access::ReadWrite), expected, "{}", row.name);
+            assert!(!changes_blocks(&cdb, Access::ReadOnly), "{}", row.name);
+        }
     }
 
     #[test]

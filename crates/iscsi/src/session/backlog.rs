@@ -24,6 +24,7 @@ use super::run::{self, Ran};
 use super::tasks::Began;
 use crate::buffer::Buffer;
 use crate::pdu::request::ScsiCommand;
+use crate::quiet::Pass;
 use crate::registry::{Attached, Connection};
 use crate::scsi::{Attention, Completion, Status};
 use crate::workers::{Lane, Share, Workers};
@@ -39,6 +40,9 @@ pub struct Job {
     pub data_out: Buffer,
     /// Empty; data-in will be put here.
     pub data_in: Buffer,
+    /// Leave to change the unit's blocks, for a command that does; given back when it has ended, or
+    /// never begins.
+    pub pass: Option<Pass>,
 }
 
 /// What a worker can do for a session.
@@ -238,7 +242,8 @@ impl Lane for Backlog {
         state.running -= 1;
         match ran {
             Ok(ran) => {
-                let Job { ticket, data_out, data_in, errand: _ } = job;
+                let Job { ticket, data_out, data_in, errand: _, pass } = job;
+                drop(pass);
                 state.done.push(Done { ticket, ran, data_out, data_in });
             }
             // The panic hook has reported it.

@@ -23,6 +23,8 @@ use crate::buffer::Buffer;
 use crate::pdu::request::{DataOut, ScsiCommand};
 use crate::pdu::response::{DataIn, ReadyToTransfer, Residual, Response};
 use crate::pdu::{Frame, Header, NO_TAG, RejectReason};
+use crate::quiet;
+use crate::registry::Attached;
 use crate::scsi::{self, Completion, Sense, SenseKey, Status};
 use crate::throttle::Passage;
 
@@ -144,6 +146,13 @@ impl Session<'_> {
         }
     }
 
+    /// The unit, if this is a command that may change its blocks.
+    fn writes(&self, command: &ScsiCommand) -> Option<&Attached> {
+        let attached = self.attached.as_deref()?;
+        let counts = scsi::decode_lun(command.lun) == UNIT_LUN;
+        (counts && scsi::changes_blocks(&command.cdb, attached.nexus.access())).then_some(attached)
+    }
+
     /// A command that the unit's limit holds back will not be carried out.
     fn give_back(&self, hold: Hold) {
         if let (Hold::Called(ticket), Some(attached)) = (hold, &self.attached) {
@@ -172,6 +181,17 @@ impl Session<'_> {
         head: Option<&Header>,
     ) -> Result<(), End> {
         let (command, received) = (task.command, task.received);
+        let mut pass = None;
+        let mut hold = hold;
+        if hold == Hold::Nothing
+            && let Some(attached) = self.writes(&command)
+            && self.pending.is_its_turn(task.ticket, &command)
+        {
+            pass = attached.quiet.pass();
+            if pass.is_none() {
+                hold = Hold::Quiet;
+            }
+        }
         let may = hold == Hold::Nothing && self.pending.is_its_turn(task.ticket, &command);
         let has_place = task.ticket.is_some() && !command.immediate;
         if may {
@@ -213,6 +233,8 @@ impl Session<'_> {
         };
         let reads = scsi::data_in_length(&command.cdb);
         if !may || !self.pending.has_room(reads) {
+            // A pass is not kept for later: whoever wants quiet would wait for it.
+            drop(pass);
             // Whoever waits for something else than the socket needs the bell.
             self.backlog()?;
             self.pending.park(task, data_out, reads, hold);
@@ -220,8 +242,13 @@ impl Session<'_> {
         }
         let ticket = self.pending.run(task, reads);
         let data_in = self.transfers.buffer();
-        let job =
-            Job { ticket, errand: Errand::Command(command, began, received), data_out, data_in };
+        let job = Job {
+            ticket,
+            errand: Errand::Command(command, began, received),
+            data_out,
+            data_in,
+            pass,
+        };
         self.backlog()?.hand_over(job, command.attribute == HEAD_OF_QUEUE);
         Ok(())
     }
@@ -334,6 +361,12 @@ impl Session<'_> {
                 }
             }
         }
+        if let Some(attached) = &self.attached
+            && self.pending.waits_for_leave()
+            && !attached.quiet.is_quiet()
+        {
+            self.pending.resume();
+        }
         while let Some((task, data)) = self.pending.next_due() {
             self.start(task, Data::Owned(data), Hold::Nothing, None)?;
             self.outbox.flush_if_full()?;
@@ -367,10 +400,13 @@ impl Session<'_> {
         }
     }
 
-    /// When to look at the latest whether the unit's limit has called a task.
+    /// When to look at the latest whether the unit's limit has called a task, or writes go on.
     fn called_by(&self) -> Option<Instant> {
-        let attached = self.attached.as_ref().filter(|_| self.pending.waits_for_call())?;
-        attached.lane.ask_again(Instant::now())
+        let now = Instant::now();
+        let attached = self.attached.as_ref().filter(|_| self.pending.waits_for_call());
+        let called = attached.and_then(|attached| attached.lane.ask_again(now));
+        let leave = self.pending.waits_for_leave().then(|| now + quiet::ASK_AGAIN);
+        called.into_iter().chain(leave).min()
     }
 
     /// A worker has ended something.

@@ -137,7 +137,8 @@ impl Session<'_> {
             attached.tasks.void_waiting();
         }
         let ticket = self.pending.ticket();
-        let job = Job { ticket, errand, data_out: Buffer::default(), data_in: Buffer::default() };
+        let (data_out, data_in) = (Buffer::default(), Buffer::default());
+        let job = Job { ticket, errand, data_out, data_in, pass: None };
         self.backlog()?.hand_over(job, true);
         waits_for.push(ticket);
         Ok(waits_for)

@@ -1,7 +1,7 @@
 //! Commands that have arrived and not ended: whose turn it is, and what holds the others back.
 //!
 //! Pure bookkeeping of one session, in order of arrival. A command is collecting its data, or parked
-//! (until the unit's limit calls it, until its turn, until there is memory), or run by a worker; one
+//! (until the unit's limit calls it, until writes may go on, until its turn, until there is memory), or run by a worker; one
 //! that runs to its end as it arrives never comes here. The order is SAM's: an ORDERED task begins
 //! when everything before it has ended, and nothing later begins before it has; a HEAD OF QUEUE
 //! task begins at once. Parked commands keep their place in the command window and are found by task
@@ -21,6 +21,8 @@ pub enum Hold {
     Nothing,
     /// The limit of the unit, until it calls this ticket: [`Pending::call`].
     Called(throttle::Ticket),
+    /// Leave to change the unit's blocks, while they are being copied: [`Pending::resume`].
+    Quiet,
 }
 
 /// A command with all of its data-out.
@@ -244,6 +246,23 @@ impl Pending {
             }
             Stage::Parked { .. } | Stage::Collecting | Stage::Running { .. } => None,
         })
+    }
+
+    /// Whether any task waits for leave to change the unit's blocks.
+    pub fn waits_for_leave(&self) -> bool {
+        let waits = |entry: &Entry| matches!(entry.stage, Stage::Parked { hold: Hold::Quiet, .. });
+        self.active > 0 && self.entries.iter().any(waits)
+    }
+
+    /// Those that wait for that leave may ask for it again.
+    pub fn resume(&mut self) {
+        for entry in &mut self.entries {
+            if let Stage::Parked { hold, .. } = &mut entry.stage
+                && *hold == Hold::Quiet
+            {
+                *hold = Hold::Nothing;
+            }
+        }
     }
 
     /// Forgets a task that has ended or was aborted while it collected; `None`: there is no such.

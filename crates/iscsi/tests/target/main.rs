@@ -15,6 +15,7 @@ mod lifetime;
 mod limited;
 mod login;
 mod portals;
+mod quiet;
 mod races;
 mod reserve;
 mod revoke;
