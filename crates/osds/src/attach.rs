@@ -136,14 +136,10 @@ impl Detach {
             )
         })?;
         let connector = connector(&machine, &entry.connection);
-        if let Some(device) = connector.find(&entry.connection).map_err(said)? {
-            if let Some(mount) = mounted(&device.path)? {
-                bail!(
-                    "{} is mounted on {}; unmount it first",
-                    device.path.display(),
-                    mount.display()
-                );
-            }
+        if let Some(device) = connector.find(&entry.connection).map_err(said)?
+            && let Some(mount) = mounted(&device.path)?
+        {
+            bail!("{} is mounted on {}; unmount it first", device.path.display(), mount.display());
         }
         connector.disconnect(&entry.connection).map_err(said)?;
         let path = format!("{ATTACHMENTS}/{}", entry.attachment);
