@@ -23,7 +23,7 @@ use tracing::{error, info};
 use uuid::Uuid;
 
 use crate::hosts::NewHost;
-use crate::volumes::with_state;
+use crate::volumes::{check_text, with_state};
 use crate::{Caller, Controller, Error, hosts, requests, volumes};
 
 /// A request to attach.
@@ -93,6 +93,7 @@ impl Controller {
             HostRef::Id(id) => id.clone(),
             HostRef::Described(described) => self.host_for(caller, described).await?,
         };
+        check_text("create volume attachment failed: ", &new.mountpoint, &new.metadata)?;
         let id = AttachmentId(Uuid::now_v7());
         let now = self.clock.now();
         let wished = decide(self.store.as_ref(), |view| {
@@ -214,6 +215,7 @@ impl Controller {
                 && let Some(mountpoint) = &update.mountpoint
                 && held.about.mountpoint != *mountpoint
             {
+                check_text("update volume attachment failed: ", mountpoint, &BTreeMap::new())?;
                 let held = Arc::make_mut(held);
                 held.about.mountpoint.clone_from(mountpoint);
                 held.about.updated_at = Some(now);

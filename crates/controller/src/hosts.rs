@@ -11,11 +11,14 @@ use std::sync::Arc;
 use osds_lifecycle::access;
 use osds_model::{Fence, Host, HostId, Initiator, Phase, Volume, VolumeId, validate};
 use osds_store::{Claim, ClaimKind, HostsWhere, Txn, Versioned, View, decide};
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::volumes::with_state;
 use crate::{Caller, Controller, Error, requests};
+
+/// Most names that one host logs in with.
+const MOST_INITIATORS: usize = 64;
 
 /// A request for a host.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +96,7 @@ impl Controller {
             }
             let claim = Claim::host_name(&host.tenant, &host.name, host.id);
             let txn = Txn::new().create(claim).create(host.clone());
+            let txn = claim_initiators(txn, view, caller, &[], &host)?;
             Ok((requests::remember(txn, view, caller, host.id, now), Arc::new(host.clone())))
         });
         Ok(made.await?)
@@ -150,6 +154,7 @@ impl Controller {
                     txn = txn.remove(claim);
                 }
             }
+            txn = claim_initiators(txn, view, caller, &old.initiators, &new)?;
             Ok((txn.replace(old, new.clone()), Arc::new(new)))
         });
         Ok(edited.await?)
@@ -168,7 +173,9 @@ impl Controller {
                     host.name
                 )));
             }
+            let none = Host { initiators: vec![], ..Host::clone(host) };
             let txn = Txn::new().remove(host);
+            let txn = claim_initiators(txn, view, caller, &host.initiators, &none)?;
             Ok((claim_of(view, host).map_or(txn.clone(), |claim| txn.remove(claim)), ()))
         });
         Ok(deleted.await?)
@@ -275,6 +282,79 @@ fn claim_of<'a>(view: &'a View, host: &Host) -> Option<&'a Versioned<Claim>> {
     view.claim(ClaimKind::HostName, &Claim::host_name_value(&host.tenant, &host.name))
 }
 
+/// `txn`, which also moves the claims from the initiators that `host` had to those it shall have. An
+/// initiator is one host's: else who is fenced under one name could attach under the other.
+fn claim_initiators(
+    mut txn: Txn,
+    view: &View,
+    caller: &Caller,
+    had: &[Initiator],
+    host: &Host,
+) -> Result<Txn, Error> {
+    let is_in = |one: &Initiator, all: &[Initiator]| {
+        all.iter().any(|other| other.protocol == one.protocol && other.is_same_as(one))
+    };
+    let claim = |initiator: &Initiator| {
+        view.claim(ClaimKind::HostInitiator, &Claim::initiator_value(initiator))
+    };
+    for initiator in host.initiators.iter().filter(|one| !is_in(one, had)) {
+        if let Some(claim) = claim(initiator).filter(|claim| claim.owner != Uuid::from(host.id)) {
+            let owner = view.get::<Host>(HostId(claim.owner));
+            let whose = match owner.filter(|owner| caller.sees(&owner.tenant)) {
+                Some(owner) => format!("host {} ({})", owner.name, owner.id),
+                None => "another tenant's host".to_owned(),
+            };
+            return Err(Error::Invalid(format!(
+                "initiator {} is {whose} already; each host needs initiator names of its own",
+                initiator.port_name
+            )));
+        }
+        txn = txn.create(Claim::initiator(initiator, host.id));
+    }
+    for initiator in had.iter().filter(|one| !is_in(one, &host.initiators)) {
+        if let Some(claim) = claim(initiator).filter(|claim| claim.owner == Uuid::from(host.id)) {
+            txn = txn.remove(claim);
+        }
+    }
+    Ok(txn)
+}
+
+/// Claims the initiators of hosts that were registered before initiators were claimed. One that two
+/// of them have stays with the first.
+pub(crate) async fn claim_missing(store: &dyn osds_store::Store) -> Result<(), Error> {
+    let unclaimed = |view: &View, initiator: &Initiator| {
+        view.claim(ClaimKind::HostInitiator, &Claim::initiator_value(initiator)).is_none()
+    };
+    let view = store.latest();
+    for host in view.iter::<Host>() {
+        if !host.initiators.iter().any(|initiator| unclaimed(&view, initiator)) {
+            continue;
+        }
+        let claimed = decide::<_, Error>(store, |view| {
+            let Some(host) = view.get::<Host>(host.id) else { return Ok((Txn::new(), ())) };
+            let missing = host.initiators.iter().filter(|initiator| unclaimed(view, initiator));
+            let claims = missing.map(|initiator| Claim::initiator(initiator, host.id));
+            Ok((claims.fold(Txn::new(), Txn::create), ()))
+        });
+        claimed.await?;
+    }
+    let view = store.latest();
+    for host in view.iter::<Host>() {
+        for initiator in &host.initiators {
+            let value = Claim::initiator_value(initiator);
+            let owner = view.claim_owner(ClaimKind::HostInitiator, &value);
+            if let Some(owner) = owner.filter(|owner| *owner != Uuid::from(host.id)) {
+                warn!(
+                    host_id = %host.id, initiator = initiator.port_name, %owner,
+                    "an initiator of this host belongs to another host record as well: a fence of \
+                     one does not hold the other; give each its own"
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
 fn apply(update: &HostUpdate, old: &Host) -> Host {
     let or = |new: &Option<String>, old: &String| new.clone().unwrap_or_else(|| old.clone());
     Host {
@@ -306,6 +386,17 @@ fn check(host: &Host) -> Result<(), Error> {
     names.sort();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Error::Invalid(format!("initiator {} is given twice", twice[0].0)));
+    }
+    let texts = [&host.os_type, &host.access_mode, &host.ip, &host.username];
+    let zones = host.availability_zones.iter().flatten();
+    let long = texts.into_iter().chain(zones).find(|text| text.chars().count() > 255);
+    if let Some(long) = long {
+        let many = long.chars().count();
+        return Err(Error::Invalid(format!("a text of {many} characters; it may have 255")));
+    }
+    if host.initiators.len() > MOST_INITIATORS {
+        let many = host.initiators.len();
+        return Err(Error::Invalid(format!("{many} initiators; there may be {MOST_INITIATORS}")));
     }
     match host.initiators.iter().find(|i| i.port_name.is_empty() || i.port_name.len() > 255) {
         Some(_) => Err(Error::invalid("an initiator's portName must have 1 to 255 characters")),

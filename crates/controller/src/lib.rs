@@ -133,6 +133,7 @@ impl Controller {
     pub async fn start(&self) -> Result<(), Error> {
         self.waiters.follow(self.store.watch(), self.reconciler.stopping());
         self.make_default_profile().await?;
+        hosts::claim_missing(self.store.as_ref()).await?;
         self.reconciler.start().await;
         Ok(())
     }

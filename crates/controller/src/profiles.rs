@@ -272,7 +272,11 @@ fn find<'a>(view: &'a View, id: &str) -> Result<&'a Versioned<Profile>, Error> {
 fn check(profile: &Profile) -> Result<(), String> {
     osds_selector::check_profile(profile).map_err(|malformed| malformed.to_string())?;
     osds_selector::limits_of(profile).map_err(|bad| bad.to_string())?;
-    Ok(())
+    validate::words("description", &profile.description)?;
+    let custom = profile.custom.iter().flatten();
+    let custom: Vec<_> =
+        custom.map(|(key, value)| (&**key, value.to_string().chars().count())).collect();
+    validate::pairs("customProperties", custom.into_iter())
 }
 
 fn taken(name: &str) -> String {

@@ -11,16 +11,16 @@ use std::sync::Arc;
 use osds_lifecycle::{Refused, status, volume};
 use osds_model::volume::Terms;
 use osds_model::{
-    Capacity, Pool, PoolId, Presence, Profile, Reason, Timestamp, Volume, VolumeId, VolumeState,
-    validate,
+    Capacity, IoLimits, Pool, PoolId, Presence, Profile, Reason, Timestamp, Volume, VolumeId,
+    VolumeState, validate,
 };
 use osds_selector::Ask;
 use osds_store::{Txn, Versioned, View, VolumesWhere, decide};
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::copies::{self, Origin};
-use crate::{Caller, Controller, Error, profiles, requests};
+use crate::{Caller, Controller, Error, groups, profiles, requests};
 
 pub(crate) const DEFAULT_ZONE: &str = "default";
 
@@ -176,6 +176,7 @@ impl Controller {
             if new == **old {
                 return Ok((Txn::new(), Arc::clone(&old.value)));
             }
+            check_text("update volume failed: ", &new.description, &new.metadata)?;
             new.updated_at = Some(now);
             Ok((Txn::new().replace(old, new.clone()), Arc::new(new)))
         });
@@ -226,6 +227,73 @@ impl Controller {
         Ok(volume)
     }
 
+    /// Asks for other limits on the I/O of a volume; all of them, also those that are none.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Refused`].
+    pub async fn limit_volume(
+        &self,
+        caller: &Caller,
+        id: &str,
+        limits: IoLimits,
+    ) -> Result<Arc<Volume>, Error> {
+        const DOING: &str = "limit volume failed: ";
+        let edit = |view: &View, volume: &Volume| {
+            volume::limit(&volume.state, limits).map_err(Error::refused(DOING, view))
+        };
+        let volume = self.change(caller, id, edit).await?;
+        info!(volume_id = %volume.id, "other limits wished for");
+        Ok(volume)
+    }
+
+    /// Says whether several hosts may have a volume at once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Refused`] while several have it; [`Error::Invalid`] when its
+    /// pool is for volumes of one host.
+    pub async fn share_volume(
+        &self,
+        caller: &Caller,
+        id: &str,
+        multi_attach: bool,
+    ) -> Result<Arc<Volume>, Error> {
+        const DOING: &str = "change of multiAttach failed: ";
+        let edit = |view: &View, volume: &Volume| {
+            let pool = view.get::<Pool>(volume.pool).ok_or_else(|| lost_pool(volume.pool))?;
+            if multi_attach && !pool.spec.multi_attach {
+                let name = &pool.spec.name;
+                let why = format!("{DOING}pool {name} is for volumes of one host each");
+                return Err(Error::Invalid(why));
+            }
+            volume::share(&volume.state, multi_attach).map_err(Error::refused(DOING, view))
+        };
+        let volume = self.change(caller, id, edit).await?;
+        info!(volume_id = %volume.id, multi_attach, "other terms of sharing wished for");
+        Ok(volume)
+    }
+
+    /// Puts an edited state in place of a volume's, and has it looked at.
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: &str,
+        edit: impl Fn(&View, &Volume) -> Result<VolumeState, Error>,
+    ) -> Result<Arc<Volume>, Error> {
+        let now = self.clock.now();
+        let wished = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id)?;
+            let state = edit(view, old)?;
+            if state == old.state {
+                return Ok((Txn::new(), Arc::clone(&old.value)));
+            }
+            let new = with_state(old, state, now);
+            Ok((Txn::new().replace(old, new.clone()), Arc::new(new)))
+        });
+        let volume = wished.await?;
+        self.poke(volume.id);
+        Ok(volume)
+    }
+
     /// Asks for a volume to be gone. Asking again is no error until it is.
     ///
     /// # Errors
@@ -247,6 +315,42 @@ impl Controller {
         let id = wished.await?;
         info!(volume_id = %id, "volume wished away");
         self.poke(id);
+        Ok(id)
+    }
+}
+
+impl Controller {
+    /// Takes a volume off the records that cannot be deleted where it is: its pool is lost, or the
+    /// backend that served it. Its space is free again on record. Nobody looks after its blocks any
+    /// more; when they turn up again they are drift.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for who is no administrator; [`Error::Invalid`] unless deleting it
+    /// was asked for and has failed.
+    pub async fn forget_volume(&self, caller: &Caller, id: &str) -> Result<VolumeId, Error> {
+        let forgotten = decide(self.store.as_ref(), |view| {
+            let old = find(view, caller, id)?;
+            if !caller.admin {
+                return Err(Error::NotFound(
+                    "only an administrator can forget a volume".to_owned(),
+                ));
+            }
+            let word = status::volume(&old.state);
+            if old.state.presence != Presence::Unwanted || old.state.fault.is_none() {
+                return Err(Error::Invalid(format!(
+                    "forget volume failed: only a volume that could not be deleted can be \
+                     forgotten; delete it first, and see why that fails; the volume status is {word}"
+                )));
+            }
+            let mut txn = Txn::new().remove(old);
+            if let Some(pool) = view.get::<Pool>(old.pool) {
+                let left = pool.allocated.minus(volume::footprint(&old.state));
+                txn = txn.replace(pool, with_allocated(pool, left));
+            }
+            Ok((groups::leave(txn, view, old), (old.id, old.pool)))
+        });
+        let (id, pool) = forgotten.await?;
+        warn!(volume_id = %id, pool_id = %pool, "volume forgotten; its blocks may still be there");
         Ok(id)
     }
 }
@@ -282,6 +386,7 @@ pub(crate) fn with_allocated(pool: &Pool, allocated: Capacity) -> Pool {
 fn check_new(new: &NewVolume, origin: Option<&Origin<'_>>) -> Result<Capacity, Error> {
     const DOING: &str = "create volume failed: ";
     check_name(&new.name, DOING)?;
+    check_text(DOING, &new.description, &new.metadata)?;
     if let Some(origin) = origin
         && new.size == 0
     {
@@ -305,6 +410,18 @@ pub(crate) fn check_name(name: &str, doing: &str) -> Result<(), Error> {
     Err(Error::Invalid(format!(
         "{doing}invalid volume name, it should only contain english char and number  : {name}"
     )))
+}
+
+/// Bounds on what is free text.
+pub(crate) fn check_text(
+    doing: &str,
+    description: &str,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let pairs = metadata.iter().map(|(key, value)| (&**key, value.chars().count()));
+    validate::words("description", description)
+        .and_then(|()| validate::pairs("metadata", pairs))
+        .map_err(|why| Error::Invalid(format!("{doing}{why}")))
 }
 
 fn choose<'a>(

@@ -272,6 +272,8 @@ fn volumes() {
         PROFILE,
         "--multi-attach",
     ];
+    let mut limited = volume("inUse");
+    limited["ioLimits"] = json!({"maxIOPS": 500, "maxBWSPerHost": 20});
     let mut story = Story::default();
     story
         .run(&["volume", "create", "1", "--name", "cli-vol"], vec![accepted(&volume("creating"))])
@@ -287,6 +289,15 @@ fn volumes() {
         )
         .run(&["volume", "update", VOLUME, "-d", "new"], vec![ok(&volume("available"))])
         .run(&["volume", "extend", VOLUME, "2"], vec![accepted(&volume("extending"))])
+        .run(
+            &["volume", "limits", "set", VOLUME, "--max-iops", "500", "--max-bws-per-host", "20"],
+            vec![accepted(&limited)],
+        )
+        .run(&["volume", "limits", "set", VOLUME, "--max-iops", "x"], vec![])
+        .run(&["volume", "limits", "show", VOLUME], vec![ok(&limited)])
+        .run(&["volume", "multi-attach", VOLUME, "off"], vec![ok(&volume("inUse"))])
+        .run(&["volume", "multi-attach", VOLUME, "maybe"], vec![])
+        .run(&["volume", "delete", VOLUME, "--forget"], vec![accepted(&Value::Null)])
         .run(&["volume", "delete", VOLUME], vec![accepted(&Value::Null)])
         .run(&["volume", "delete", "nope"], vec![refused(404, gone)]);
     expect_file!["golden/volume.txt"].assert_eq(&story.told);

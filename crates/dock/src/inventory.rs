@@ -36,7 +36,7 @@ impl Dock {
         // now may be judged too early, which costs a look.
         let Stored { mut sizes, mut snapshots, mut foreign } = self.stored().await;
         let mut exports = self.target.exports().await.map_err(|e| failed(&e))?;
-        let mut volumes = BTreeMap::new();
+        let (mut volumes, mut left) = (BTreeMap::new(), Vec::new());
         for wish in self.ledger.all() {
             let size = sizes.remove(&wish.volume);
             let export = exports.remove(&wish.volume);
@@ -45,7 +45,10 @@ impl Dock {
             let strange = kept.keys().filter(|id| !known(id));
             foreign.extend(strange.map(|id| stray(wish.volume, *id)));
             kept.retain(|id, _| known(id));
-            if wish.presence != Presence::Unwanted {
+            if wish.presence == Presence::Unwanted {
+                // Being deleted; or forgotten, and its pool is there again.
+                left.extend(size.map(|_| wish.volume));
+            } else {
                 let as_wished = is_as_wished(&wish, size, kept, export);
                 volumes.insert(wish.volume, Held { generation: wish.generation, as_wished });
             }
@@ -53,7 +56,7 @@ impl Dock {
         for (volume, kept) in snapshots {
             foreign.extend(kept.into_keys().map(|id| stray(volume, id)));
         }
-        let strays = sizes.into_keys().chain(exports.into_keys()).collect();
+        let strays = sizes.into_keys().chain(exports.into_keys()).chain(left).collect();
         Ok(Inventory { volumes, strays, foreign })
     }
 

@@ -44,6 +44,7 @@ pub fn confirm(state: &VolumeState, applied: &Applied) -> Confirmed {
         (VolumeOutcome::Present(size), Presence::Wanted(_)) => {
             next.made = Some(*size);
             next.taken_back = None;
+            next.limited = state.limits;
             next.fault = None;
         }
         (VolumeOutcome::Present(_), Presence::Unwanted) => {}

@@ -138,6 +138,18 @@ pub enum Refused {
         /// Its status word.
         status: &'static str,
     },
+    /// The volume is to be gone.
+    #[error("volume is {status}, and what it allows can no longer be changed")]
+    NotChangeable {
+        /// Its status word.
+        status: &'static str,
+    },
+    /// More hosts have the volume than one.
+    #[error("{hosts} hosts have the volume; detach it everywhere but on one first")]
+    SeveralHosts {
+        /// How many.
+        hosts: usize,
+    },
     /// A volume only grows.
     #[error(
         "new size for extend must be greater than current size.(current: {} GB, extended: {} GB).",
@@ -204,6 +216,8 @@ impl Refused {
             | Self::LocalFileSystem { .. }
             | Self::NotAttachable { .. }
             | Self::NotExtendable { .. }
+            | Self::NotChangeable { .. }
+            | Self::SeveralHosts { .. }
             | Self::NotLarger { .. }
             | Self::HasSnapshots { .. }
             | Self::NoSnapshot { .. }

@@ -4,6 +4,8 @@
 
 use osds_model::{Attachment, Phase, Presence, SnapshotState, VolumeGroup, VolumeState};
 
+use crate::volume::is_as_wished;
+
 /// `available`: made and free (a volume), or in place (an attachment).
 pub const AVAILABLE: &str = "available";
 
@@ -76,11 +78,12 @@ pub fn snapshot_at_rest(state: &SnapshotState) -> bool {
     state.fault.is_some() || (state.wanted && state.made.is_some())
 }
 
-/// Whether nothing is under way for the volume itself: the word will not change without a new
-/// request or a retry after a failure.
+/// Whether nothing is under way for the volume itself: it will not change without a new request or a
+/// retry after a failure. Other limits have no word of their own while they are on their way.
 #[must_use]
 pub fn volume_at_rest(state: &VolumeState) -> bool {
-    !matches!(volume(state), "creating" | "deleting" | "extending" | "attaching")
+    let as_it_will_be = state.fault.is_some() || is_as_wished(state);
+    as_it_will_be && !matches!(volume(state), "creating" | "deleting" | "extending" | "attaching")
 }
 
 /// Whether nothing is under way for the attachment.

@@ -25,6 +25,7 @@ pub fn new(size: Capacity, terms: Terms) -> VolumeState {
         terms,
         presence: Presence::Wanted(size),
         limits: IoLimits::NONE,
+        limited: IoLimits::NONE,
         made: None,
         taken_back: None,
         fault: None,
@@ -65,6 +66,44 @@ pub fn extend(state: &VolumeState, size: Capacity) -> Result<VolumeState, Refuse
         // The dock may have made it so, and only its answer was lost.
         taken_back: (size < charged).then_some(charged),
         fault: None,
+        ..state.clone()
+    })
+}
+
+/// Asks for other limits on its I/O, whoever has it. The same again changes nothing.
+///
+/// # Errors
+/// [`Refused::NotChangeable`] once it shall be gone.
+pub fn limit(state: &VolumeState, limits: IoLimits) -> Result<VolumeState, Refused> {
+    if state.presence == Presence::Unwanted {
+        return Err(Refused::NotChangeable { status: status::volume(state) });
+    }
+    if state.limits == limits {
+        return Ok(state.clone());
+    }
+    Ok(VolumeState { generation: state.generation.next(), limits, fault: None, ..state.clone() })
+}
+
+/// Says whether several hosts may have it at once. Its one host, if it has one, does not notice.
+/// Whether its pool offers that is for the caller to see to. The same again changes nothing.
+///
+/// # Errors
+/// [`Refused::SeveralHosts`] when it shall be for one and more have it, in any phase;
+/// [`Refused::NotChangeable`] once it shall be gone.
+pub fn share(state: &VolumeState, multi_attach: bool) -> Result<VolumeState, Refused> {
+    if state.presence == Presence::Unwanted {
+        return Err(Refused::NotChangeable { status: status::volume(state) });
+    }
+    if state.terms.multi_attach == multi_attach {
+        return Ok(state.clone());
+    }
+    let hosts = state.attachments.len();
+    if !multi_attach && hosts > 1 {
+        return Err(Refused::SeveralHosts { hosts });
+    }
+    Ok(VolumeState {
+        generation: state.generation.next(),
+        terms: Terms { multi_attach, ..state.terms },
         ..state.clone()
     })
 }
@@ -164,8 +203,76 @@ pub fn is_settled(state: &VolumeState) -> bool {
 pub(crate) fn is_as_wished(state: &VolumeState) -> bool {
     match state.presence {
         Presence::Wanted(size) => {
-            state.taken_back.is_none() && state.made.is_some_and(|made| made >= size)
+            state.taken_back.is_none()
+                && state.made.is_some_and(|made| made >= size)
+                && state.limits == state.limited
         }
         Presence::Unwanted => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use osds_model::{Fault, FaultKind, IoRate};
+
+    use super::*;
+
+    fn gib(n: u64) -> Capacity {
+        Capacity::from_gib(n).unwrap()
+    }
+
+    fn made(size: u64) -> VolumeState {
+        let terms = Terms { multi_attach: true, max_attachments: None };
+        VolumeState { made: Some(gib(size)), ..new(gib(size), terms) }
+    }
+
+    fn failing(state: &VolumeState) -> VolumeState {
+        VolumeState { fault: Some(Fault::new(FaultKind::NoSpace, "x")), ..state.clone() }
+    }
+
+    /// What each size makes of a volume that has 2 GiB: is at rest, grows to 5, fails to.
+    #[test]
+    fn sizes_that_may_be_asked_for() {
+        let at_rest = made(2);
+        let growing = extend(&at_rest, gib(5)).unwrap();
+        let stuck = failing(&growing);
+        let after = |state: &VolumeState, size| match extend(state, gib(size)) {
+            Ok(next) if next == *state => "same".to_owned(),
+            Ok(next) => {
+                assert!(next.generation > state.generation && next.fault.is_none());
+                format!("{} charged {}", size, footprint(&next).whole_gib())
+            }
+            Err(Refused::NotLarger { current, .. }) => format!("has {}", current.whole_gib()),
+            Err(refused) => refused.to_string(),
+        };
+        let row = |state| [1, 2, 3, 5, 7].map(|size| after(state, size)).join(", ");
+        assert_eq!(row(&at_rest), "has 2, has 2, 3 charged 3, 5 charged 5, 7 charged 7");
+        assert_eq!(row(&growing), "has 5, has 5, has 5, same, 7 charged 7");
+        assert_eq!(row(&stuck), "has 2, 2 charged 5, 3 charged 5, same, 7 charged 7");
+        // Taken back, and not yet known what came of the larger one.
+        let back = extend(&stuck, gib(2)).unwrap();
+        assert_eq!(status::volume(&back), "extending");
+        assert_eq!(row(&back), "has 2, same, 3 charged 5, 5 charged 5, 7 charged 7");
+        assert!(after(&failing(&at_rest), 3).contains("must be available"));
+        assert!(after(&delete(&at_rest).unwrap(), 3).contains("it is deleting"));
+    }
+
+    #[test]
+    fn what_is_changed_in_place_is_a_new_wish_or_none() {
+        let state = made(1);
+        let rate = IoRate { iops: NonZeroU64::new(5), ..IoRate::NONE };
+        let limits = IoLimits { volume: rate, each_host: IoRate::NONE };
+        let limited = limit(&state, limits).unwrap();
+        assert!(limited.generation > state.generation && !is_settled(&limited));
+        assert!(!status::volume_at_rest(&limited) && status::volume_at_rest(&state));
+        assert_eq!(limit(&limited, limits).unwrap(), limited);
+        let single = share(&state, false).unwrap();
+        assert!(single.generation > state.generation && !single.terms.multi_attach);
+        assert_eq!(share(&single, false).unwrap(), single);
+        let gone = delete(&state).unwrap();
+        assert_eq!(limit(&gone, limits), Err(Refused::NotChangeable { status: "deleting" }));
+        assert_eq!(share(&gone, false), Err(Refused::NotChangeable { status: "deleting" }));
     }
 }

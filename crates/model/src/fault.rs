@@ -41,6 +41,21 @@ impl FaultKind {
     }
 }
 
+impl FaultKind {
+    /// What a tenant is told: no names of files, machines or other people's hosts.
+    #[must_use]
+    pub const fn for_tenant(self) -> &'static str {
+        match self {
+            Self::NoSpace => "its pool has no room for it (noSpace)",
+            Self::NotSupported => "its storage or its target cannot do this (notSupported)",
+            Self::InUse => "something else still holds it (inUse)",
+            Self::Gone => "it was made and is not there any more; ask an administrator (gone)",
+            Self::Temporary => "it did not work and is being tried again (temporary)",
+            Self::Broken => "it needs an administrator, who sees the cause (broken)",
+        }
+    }
+}
+
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

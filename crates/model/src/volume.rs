@@ -70,13 +70,16 @@ impl Volume {
 pub struct VolumeState {
     /// Raised by every edit of the wish; a dock refuses older ones.
     pub generation: Generation,
-    /// What the volume allows; fixed when it is made.
+    /// What the volume allows.
     pub terms: Terms,
     /// Whether it shall be there, and how large.
     pub presence: Presence,
     /// How much I/O its target shall carry out in a second.
     #[serde(default, skip_serializing_if = "IoLimits::is_none")]
     pub limits: IoLimits,
+    /// To how much of it the target was held when the dock last confirmed.
+    #[serde(default, skip_serializing_if = "IoLimits::is_none")]
+    pub limited: IoLimits,
     /// How large it is, and every host was told, as the dock last confirmed; `None` until it is
     /// first made.
     pub made: Option<Capacity>,

@@ -10,6 +10,7 @@ use osds_drivers::config::{Loaded, PoolConfig};
 use osds_keyring::Keyring;
 
 use crate::config::{Config, StorageKind, auth};
+use crate::space;
 use crate::wiring::{load, load_array};
 
 /// Reads a configuration and all it names. Findings go to standard output.
@@ -30,12 +31,14 @@ pub(crate) fn check(file: &Path) -> Result<()> {
     {
         bail!("secrets.key_file: there is no folder {}; make it", folder.display());
     }
-    let mut not_yet = Vec::new();
+    let (mut not_yet, mut files) = (Vec::new(), Vec::new());
     for backend in &config.backends {
         let (pools, found): (Vec<PoolConfig>, _) = match backend.driver {
             StorageKind::File => {
                 let Loaded { config, warnings } = load(backend)?;
-                (config.pools.into_iter().map(|pool| pool.pool).collect(), warnings)
+                let pools = config.pools.iter().map(|pool| pool.pool.clone()).collect();
+                files.push((&*backend.name, config));
+                (pools, warnings)
             }
             StorageKind::FusionStorage => {
                 let Loaded { config, warnings } = load_array(backend, &key_file)?;
@@ -58,6 +61,10 @@ pub(crate) fn check(file: &Path) -> Result<()> {
                 backend.name, pool.name, pool.availability_zone, pool.multi_attach
             );
         }
+    }
+    for warning in space::promised_twice(files.iter().map(|(name, config)| (*name, config))) {
+        println!("warning: {warning}");
+        warnings += 1;
     }
     if !not_yet.is_empty() {
         bail!(

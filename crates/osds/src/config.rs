@@ -295,6 +295,43 @@ pub struct Iscsi {
     pub drain_timeout: SignedDuration,
 }
 
+impl Iscsi {
+    /// What hosts are told must be something that they can use.
+    fn check(&self) -> Result<()> {
+        let prefix = &self.iqn_prefix;
+        let dated = prefix.strip_prefix("iqn.").is_some_and(|rest| !rest.is_empty());
+        let name =
+            osds_iscsi::Name::new(&format!("{prefix}:{}", osds_model::VolumeId::from_u128(0)));
+        if let (false, _) | (_, Err(_)) = (dated, &name) {
+            let why = name.err().map_or_else(
+                || "it must begin with iqn. and a date, such as iqn.2017-10.io.opensds".to_owned(),
+                |error| error.to_string(),
+            );
+            bail!("iscsi.iqn_prefix '{prefix}' makes no target name: {why}");
+        }
+        for portal in &self.advertise {
+            let parts = portal.rsplit_once(':');
+            let port =
+                parts.and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
+            let host = parts.map_or("", |(host, _)| host);
+            let bare =
+                host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+            let address = bare.parse::<std::net::IpAddr>();
+            let bracketed = bare.len() != host.len();
+            if port.is_none() || bare.is_empty() || bracketed != bare.contains(':') {
+                bail!(
+                    "iscsi.advertise '{portal}' must be address:port, such as 192.0.2.7:3260 or \
+                     [2001:db8::7]:3260"
+                );
+            }
+            if address.is_ok_and(|address| address.is_unspecified()) {
+                bail!("iscsi.advertise '{portal}' is an address that hosts cannot connect to");
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for Iscsi {
     fn default() -> Self {
         Self {
@@ -375,6 +412,7 @@ impl Config {
             if backend.iscsi.listen.is_empty() {
                 bail!("backend '{name}' has an empty iscsi.listen; give at least one address");
             }
+            backend.iscsi.check().with_context(|| format!("backend '{name}'"))?;
         }
         Ok(())
     }

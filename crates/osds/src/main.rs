@@ -14,6 +14,7 @@ mod moving;
 mod node;
 mod password;
 mod run;
+mod space;
 mod wiring;
 
 use std::path::PathBuf;

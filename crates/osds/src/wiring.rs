@@ -16,7 +16,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
@@ -30,11 +30,13 @@ use osds_drivers::{DriverError, StorageDriver, TargetDriver};
 use osds_iscsi::Limits;
 use osds_keyring::Keyring;
 use osds_keyring::password::Written;
+use osds_model::Volume;
 use osds_store::{EmbeddedStore, MemoryStore, Store};
 use tracing::{info, warn};
 
 use crate::config::{Backend, Config, Iscsi, Local, StorageKind, StoreKind, TargetKind, duration};
 use crate::node::Node;
+use crate::space;
 
 /// A daemon whose parts are made and not started.
 pub(crate) struct Parts {
@@ -59,8 +61,8 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     })?;
     // Before the records are made, which would hide that this is a new machine.
     let node = Node::open(data_dir)?;
-    let keys = Arc::new(open_keys(config)?);
     let store = open_store(config)?;
+    let keys = Arc::new(open_keys(config, store.as_ref())?);
     let mut docks = Vec::new();
     let mut targets = Vec::new();
     let mut by_id = Docks::new();
@@ -94,7 +96,10 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
                         Arc::new(LocalTarget::start(directories, drain_timeout).map_err(failed)?)
                     }
                 };
-                (Arc::new(FileStorage::new(config)), target)
+                // Beside the backend's ledger it is noted which directories its pools are.
+                let notes = data_dir.join("docks").join(&backend.name).join("pools.json");
+                let storage = FileStorage::with_notes(config, &notes).map_err(failed)?;
+                (Arc::new(storage), target)
             }
             Storage::Array(config) => {
                 let storage = FusionStorage::new(&config, Patience::default()).map_err(failed)?;
@@ -165,22 +170,26 @@ fn is_known_target(word: &str) -> bool {
     all.iter().any(|kind| kind.protocol().as_str().eq_ignore_ascii_case(word))
 }
 
-/// The keys of an earlier start, or a new one.
-fn open_keys(config: &Config) -> Result<Keyring> {
+/// The keys of an earlier start, or, where nothing was sealed yet, a new one.
+fn open_keys(config: &Config, store: &dyn Store) -> Result<Keyring> {
     let file = config.key_file();
     if let Some(keys) = Keyring::read(&file)? {
         return Ok(keys);
     }
+    let view = store.view();
+    let held = view.iter::<Volume>().flat_map(|volume| volume.state.attachments.values());
+    let sealed = held.filter(|held| held.authentication.is_some()).count();
+    // With another key none of their hosts could log in again, and nothing would say so here.
+    ensure!(
+        sealed == 0,
+        "there is no key file {0}, and the credentials of {sealed} attachments are sealed with what \
+         was in it; put it back from a copy. If there is none, make another key \
+         (umask 077; openssl rand -hex 32 > {0}), start again, and detach and attach each of their \
+         hosts",
+        file.display()
+    );
     let keys = Keyring::make(&file)?;
-    if config.data_dir.join("osds.redb").exists() {
-        warn!(
-            key_file = %file.display(),
-            "there was no key file and a new one is made; credentials that were sealed with another \
-             key do not open: put that file back and restart, or detach and attach those hosts"
-        );
-    } else {
-        info!(key_file = %file.display(), "a key for secrets was made; keep a copy of it");
-    }
+    info!(key_file = %file.display(), "a key for secrets was made; keep a copy of it");
     Ok(keys)
 }
 
@@ -224,7 +233,13 @@ fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<Ba
         warnings.iter().for_each(|warning| warn!("{warning}"));
         Ok(BackendWithStorage { backend: backend.clone(), storage })
     };
-    config.backends.iter().map(with_storage).collect()
+    let all = config.backends.iter().map(with_storage).collect::<Result<Vec<_>>>()?;
+    let files = all.iter().filter_map(|one| match &one.storage {
+        Storage::Files(pools) => Some((&*one.backend.name, pools)),
+        Storage::Array(_) => None,
+    });
+    space::promised_twice(files).iter().for_each(|warning| warn!("{warning}"));
+    Ok(all)
 }
 
 /// Two file pools in the data directory: what a first try needs and no more.

@@ -68,6 +68,10 @@ actions! {
     VolumeUpdate = "volume:update" by OWNER,
     /// Make a volume larger.
     VolumeExtend = "volume:extend" by OWNER,
+    /// Ours: change the limits on a volume's I/O. They are the provider's, as profiles are.
+    VolumeSetIoLimits = "volume:set_io_limits" by ADMIN,
+    /// Ours: change whether several hosts may have a volume.
+    VolumeSetMultiAttach = "volume:set_multi_attach" by OWNER,
     /// Delete a volume.
     VolumeDelete = "volume:delete" by OWNER,
     /// Attach a volume to a host.

@@ -55,6 +55,7 @@ fn volume() -> Volume {
             terms: Terms { multi_attach: true, max_attachments: None },
             presence: Presence::Wanted(Capacity::from_gib(2).unwrap()),
             limits: osds_model::IoLimits::NONE,
+            limited: osds_model::IoLimits::NONE,
             taken_back: None,
             source: None,
             snapshots: BTreeMap::new(),

@@ -199,6 +199,7 @@ fn volume(number: u128) -> Volume {
             terms: Terms { multi_attach: true, max_attachments: None },
             presence: Presence::Wanted(Capacity::from_bytes(1 << 30)),
             limits: osds_model::IoLimits::NONE,
+            limited: osds_model::IoLimits::NONE,
             taken_back: None,
             source: None,
             snapshots: BTreeMap::new(),

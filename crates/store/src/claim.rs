@@ -4,8 +4,8 @@
 //! compare-and-swap lets one of them win, on etcd too. A claim is created, moved and removed in
 //! the transaction of the record that owns it.
 
-use osds_model::Timestamp;
 use osds_model::id::{HostId, ProfileId, TenantId};
+use osds_model::{Initiator, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::{Uuid, uuid};
 
@@ -20,6 +20,8 @@ pub enum ClaimKind {
     ProfileName,
     /// The name of a host in its tenant: see [`Claim::host_name_value`].
     HostName,
+    /// A name that a host logs in with: see [`Claim::initiator_value`].
+    HostInitiator,
     /// A request's own key: see [`Claim::request_value`].
     Request,
 }
@@ -29,6 +31,7 @@ impl ClaimKind {
         match self {
             Self::ProfileName => "profileName",
             Self::HostName => "hostName",
+            Self::HostInitiator => "hostInitiator",
             Self::Request => "request",
         }
     }
@@ -74,6 +77,20 @@ impl Claim {
     pub fn host_name(tenant: &TenantId, name: &str, owner: HostId) -> Self {
         let value = Self::host_name_value(tenant, name);
         Self { what: ClaimKind::HostName, value, owner: owner.into(), asked: None }
+    }
+
+    /// `owner` logs in as `initiator`.
+    #[must_use]
+    pub fn initiator(initiator: &Initiator, owner: HostId) -> Self {
+        let value = Self::initiator_value(initiator);
+        Self { what: ClaimKind::HostInitiator, value, owner: owner.into(), asked: None }
+    }
+
+    /// The word that an initiator makes, of any tenant: targets know hosts by nothing else, and
+    /// compare without case.
+    #[must_use]
+    pub fn initiator_value(initiator: &Initiator) -> String {
+        format!("{}/{}", initiator.protocol, initiator.port_name.to_ascii_lowercase())
     }
 
     /// `owner` is what a request made that its client, of `tenant`, calls `key`.

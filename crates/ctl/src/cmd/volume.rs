@@ -5,9 +5,9 @@
 //! ends when the server has accepted the wish, and the status it prints is the one of that moment.
 
 use clap::{Args, Subcommand};
-use osds_rest_api::VolumeView;
 use osds_rest_api::client::Method;
-use osds_rest_api::request::{NewVolume, Resize, VolumeUpdate};
+use osds_rest_api::request::{MultiAttach, NewVolume, Resize, VolumeUpdate};
+use osds_rest_api::{IoLimitsView, VolumeView};
 
 use super::{Page, attachment, group, path_of, replication, snapshot};
 use crate::session::Session;
@@ -85,6 +85,7 @@ const UPDATE: &[&str] = &[
     "IoLimits",
     "StatusReason",
 ];
+const LIMITS: &[&str] = &["Id", "Name", "Status", "IoLimits", "StatusReason"];
 // The order is that of an empty list.
 const LIST: &[&str] =
     &["Id", "Name", "Description", "Size", "Status", "ProfileId", "AvailabilityZone"];
@@ -121,6 +122,10 @@ Examples:
         /// Its id.
         #[arg(value_name = "id")]
         id: String,
+        /// Take it off the records though it could not be deleted where it is: its pool is lost for
+        /// good. For administrators; its blocks, should they turn up again, are nobody's.
+        #[arg(long, conflicts_with = "wait")]
+        forget: bool,
         #[command(flatten)]
         wait: Wait,
     },
@@ -147,6 +152,18 @@ Examples:
         #[command(flatten)]
         wait: Wait,
     },
+    /// Limit the I/O of a volume, whoever has it.
+    #[command(subcommand)]
+    Limits(Limits),
+    /// Say whether several hosts may have a volume at once.
+    MultiAttach {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+        /// Whether they may; off only while one host has it at most.
+        #[arg(value_name = "on|off", value_parser = ["on", "off"])]
+        multi_attach: String,
+    },
     /// Manage attachments: which host has which volume.
     #[command(subcommand)]
     Attachment(attachment::Command),
@@ -159,6 +176,40 @@ Examples:
     /// Manage replications: volumes that follow others.
     #[command(subcommand)]
     Replication(replication::Command),
+}
+
+#[derive(Debug, Subcommand)]
+enum Limits {
+    /// Set them, all of them: what is left out is not limited.
+    #[command(after_help = "\
+Examples:
+  osdsctl volume limits set <id> --max-iops 500 --max-bws-per-host 20
+  osdsctl volume limits set <id>     # no limits any more")]
+    Set {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+        /// Commands a second, all hosts together.
+        #[arg(long, value_name = "n", default_value_t = 0)]
+        max_iops: u64,
+        /// MB a second, all hosts together.
+        #[arg(long, value_name = "n", default_value_t = 0)]
+        max_bws: u64,
+        /// Commands a second, each host by itself.
+        #[arg(long, value_name = "n", default_value_t = 0)]
+        max_iops_per_host: u64,
+        /// MB a second, each host by itself.
+        #[arg(long, value_name = "n", default_value_t = 0)]
+        max_bws_per_host: u64,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Show them.
+    Show {
+        /// Its id.
+        #[arg(value_name = "id")]
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -257,7 +308,12 @@ impl Volume {
                 ]);
                 session.list(&client.list::<VolumeView<'_>>(PLACE, &query)?, LIST)
             }
-            Command::Delete { id, wait } => {
+            Command::Delete { id, forget: true, .. } => {
+                let path = format!("{}?forget=true", path_of(PLACE, &id));
+                client.request(Method::DELETE, &path).send()?;
+                Ok(())
+            }
+            Command::Delete { id, wait, .. } => {
                 let waiting = wait.begin(session);
                 let path = path_of(PLACE, &id);
                 waiting.send(Method::DELETE, &path, None::<&()>)?;
@@ -269,10 +325,41 @@ impl Volume {
                 session.show(&client.put::<VolumeView<'_>>(&path, &update)?, UPDATE)
             }
             Command::Extend { id, new_size, wait } => extend(&id, &new_size, wait, session),
+            Command::Limits(command) => command.run(session),
+            Command::MultiAttach { id, multi_attach } => {
+                let body = MultiAttach { multi_attach: multi_attach == "on" };
+                let path = format!("{}/multiAttach", path_of(PLACE, &id));
+                session.show(&client.put::<VolumeView<'_>>(&path, &body)?, UPDATE)
+            }
             Command::Attachment(command) => command.run(session),
             Command::Snapshot(command) => command.run(self.profile, session),
             Command::Group(command) => command.run(session),
             Command::Replication(command) => command.run(session),
+        }
+    }
+}
+
+impl Limits {
+    fn run(self, session: &Session) -> anyhow::Result<()> {
+        let (id, limits, wait) = match self {
+            Self::Show { id } => {
+                let volume = session.client.get::<VolumeView<'_>>(&path_of(PLACE, &id))?;
+                return session.show(&volume, LIMITS);
+            }
+            Self::Set { id, max_iops, max_bws, max_iops_per_host, max_bws_per_host, wait } => {
+                let limits =
+                    IoLimitsView { max_iops, max_bws, max_iops_per_host, max_bws_per_host };
+                (id, limits, wait)
+            }
+        };
+        let waiting = wait.begin(session);
+        let path = format!("{}/ioLimits", path_of(PLACE, &id));
+        let volume: VolumeView<'_> = waiting.send(Method::PUT, &path, Some(&limits))?.read()?;
+        session.show(&volume, LIMITS)?;
+        // The status is about the volume; a reason, with any status, says that they are not in force.
+        match (&*volume.status_reason, waiting.is_asked_for()) {
+            ("", _) | (_, false) => Ok(()),
+            (reason, true) => anyhow::bail!("volume {id} is not limited like this yet: {reason}"),
         }
     }
 }

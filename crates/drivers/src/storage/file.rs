@@ -8,8 +8,10 @@
 //! when it is whole.
 
 mod directory;
+mod marker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -17,6 +19,7 @@ use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 use rustix::io::Errno;
 
 use self::directory::Directory;
+use self::marker::Notes;
 use crate::config::{FileConfig, FilePoolConfig};
 use crate::{
     BlockSource, DriverError, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
@@ -38,6 +41,8 @@ struct FilePool {
     config: FilePoolConfig,
     /// Why the directory could not be made when the driver started.
     not_made: Option<Errno>,
+    /// What its directory is known by, and where that is noted; `None` when any directory will do.
+    known_by: Option<(String, PathBuf)>,
     stripes: Vec<Mutex<()>>,
     copying: Copying,
 }
@@ -76,10 +81,39 @@ impl FileStorage {
     pub fn new(config: FileConfig) -> Self {
         let pool = |config: FilePoolConfig| {
             let not_made = Directory::make(&config.path).err();
-            let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
-            Arc::new(FilePool { config, not_made, stripes, copying: Copying::default() })
+            Arc::new(FilePool::new(config, not_made, None))
         };
         Self { pools: config.pools.into_iter().map(pool).collect() }
+    }
+
+    /// The same, but a pool that was used before must be found where it was: its directory is marked
+    /// at its first use, the mark is noted in `notes`, and no other directory is taken for it.
+    ///
+    /// # Errors
+    /// The notes cannot be read or written.
+    pub fn with_notes(config: FileConfig, notes: &Path) -> Result<Self, DriverError> {
+        let failed = |doing| {
+            let doing = format!("{doing} {}, which says which pools there are", notes.display());
+            move |error| DriverError::from_io(doing, error)
+        };
+        let mut noted = Notes::read(notes).map_err(failed("reading"))?;
+        let mut pools = Vec::new();
+        for config in config.pools {
+            let name = config.pool.name.clone();
+            let (mut not_made, mut id) = (None, noted.of(&name).map(str::to_owned));
+            if id.is_none() {
+                match Directory::make(&config.path).and_then(|()| marker::make(&config.path)) {
+                    Ok(made) => {
+                        noted.add(&name, &made).map_err(failed("writing"))?;
+                        id = Some(made);
+                    }
+                    Err(error) => not_made = Some(error),
+                }
+            }
+            let known_by = id.map(|id| (id, notes.to_owned()));
+            pools.push(Arc::new(FilePool::new(config, not_made, known_by)));
+        }
+        Ok(Self { pools: pools.into() })
     }
 
     async fn in_pool<T: Send + 'static>(
@@ -226,7 +260,39 @@ fn facts(size: Capacity) -> VolumeFacts {
 }
 
 impl FilePool {
+    fn new(
+        config: FilePoolConfig,
+        not_made: Option<Errno>,
+        known_by: Option<(String, PathBuf)>,
+    ) -> Self {
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        Self { config, not_made, known_by, stripes, copying: Copying::default() }
+    }
+
     fn directory(&self) -> Result<Directory, DriverError> {
+        let directory = self.opened()?;
+        let Some((id, notes)) = &self.known_by else { return Ok(directory) };
+        let (name, path) = (&self.config.pool.name, self.config.path.display());
+        let found = directory.mark().map_err(|error| {
+            DriverError::from_io(format!("reading {path}/{}", marker::MARK), error)
+        })?;
+        if found.as_ref() == Some(id) {
+            return Ok(directory);
+        }
+        let what = match found {
+            Some(_) => "another pool's",
+            None => "not marked as a pool's",
+        };
+        let doing = format!(
+            "the directory {path} is {what}, and pool {name} was used before: mount what belongs \
+             there. If that is lost for good and the pool shall begin anew there, empty, take it \
+             out of {} and restart",
+            notes.display()
+        );
+        Err(DriverError::new(FaultKind::Broken, doing))
+    }
+
+    fn opened(&self) -> Result<Directory, DriverError> {
         Directory::open(&self.config.path).map_err(|error| {
             let (name, path) = (&self.config.pool.name, self.config.path.display());
             let doing = match error {

@@ -218,15 +218,26 @@ impl Registry {
         quiet.hold(most).ok_or(TargetError::StillWriting(iqn))
     }
 
-    /// Takes an export away and ends all of its sessions; a second time is fine.
+    /// Takes an export away and ends all of its sessions; a second time is fine. Nobody gets in any
+    /// more from the first moment; it is forgotten only when nobody is on his way out any more,
+    /// or what such a one has registered would come back with the unit.
     pub fn unexport(&self, iqn: &str) -> Result<(), TargetError> {
         let iqn = Name::new(iqn)?;
-        let ending = {
+        let (closed, ending) = {
             let mut state = self.lock();
-            state.unexport(&iqn);
-            state.connections(&iqn, None)
+            (state.close(&iqn), state.connections(&iqn, None))
         };
-        end_all(&ending, self.deadline())
+        let deadline = self.deadline();
+        end_all(&ending, deadline)?;
+        let Some((unit, leaving)) = closed else { return Ok(()) };
+        for initiator in leaving {
+            unit.forget_initiator(initiator.as_str(), deadline).map_err(|source| {
+                TargetError::StillRegistered { initiator: initiator.clone(), source }
+            })?;
+            self.lock().has_left(&iqn, &initiator);
+        }
+        self.lock().unexport(&iqn);
+        Ok(())
     }
 
     /// Allows an initiator to log in; a second time is fine.

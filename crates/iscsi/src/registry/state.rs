@@ -217,6 +217,13 @@ impl State {
         }
     }
 
+    /// Lets nobody in to an export any more; its unit, and who is on his way out of it.
+    pub(super) fn close(&mut self, iqn: &Name) -> Option<(Arc<LogicalUnit>, Vec<Name>)> {
+        let export = self.exports.get_mut(iqn)?;
+        export.grants.clear();
+        Some((Arc::clone(&export.unit), export.leaving.iter().cloned().collect()))
+    }
+
     /// Forgets an export; its sessions are the caller's to end.
     pub(super) fn unexport(&mut self, iqn: &Name) {
         self.exports.remove(iqn);

@@ -310,6 +310,7 @@ impl<'a> Planner<'a> {
                 limits,
                 presence: Presence::Wanted(size),
                 // It exists: its dock looks for it and never makes it.
+                limited: limits,
                 taken_back: None,
                 source: None,
                 snapshots: BTreeMap::new(),

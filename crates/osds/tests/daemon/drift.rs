@@ -207,3 +207,30 @@ fn a_pool_whose_backend_is_gone_is_not_chosen() {
     let fresh = scene.get(&format!("block/volumes/{}", scene.volume("fresh", true)));
     assert_ne!(text(&lost, "poolId"), text(&fresh, "poolId"));
 }
+
+/// The directory is there and is not the pool: as when a disk is not mounted at the start. Nothing is
+/// made in it, nothing is taken for lost, and with the disk everything is as it was.
+#[test]
+fn a_pool_that_is_not_mounted_at_the_start_is_unavailable() {
+    let mut scene = Scene::quick();
+    let (volume, attachment) = attached(&scene);
+    let (pool, aside) = (scene.path("pools/default"), scene.path("aside"));
+    scene.kill();
+    fs::rename(&pool, &aside).unwrap();
+    fs::create_dir(&pool).unwrap();
+    scene.restart();
+    until("the pool is unavailable", || {
+        (text(&scene.get("pools")[0], "status") == "unavailable").then_some(())
+    });
+    scene.until_volume(&volume, "inUse");
+    let body = json!({"name": "w", "size": 1});
+    assert!(scene.make("block/volumes", &body).is_err(), "nothing is made there");
+    throughout(A_WHILE, || assert_eq!(fs::read_dir(&pool).unwrap().count(), 0));
+    fs::remove_dir(&pool).unwrap();
+    fs::rename(&aside, &pool).unwrap();
+    let mut session = scene.log_in(&attachment, "iqn.x:a");
+    assert_eq!(session.read(0, 8).unwrap(), [b'a'; 4096]);
+    until("the pool is back", || {
+        (text(&scene.get("pools")[0], "status") == "available").then_some(())
+    });
+}

@@ -317,6 +317,7 @@ fn accounts_add_up(scene: &Scene) {
     let stored: BTreeSet<String> = std::fs::read_dir(scene.path("pools/default"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".osds-pool")
         .collect();
     assert_eq!(stored, recorded);
     let pools = scene.get("pools");

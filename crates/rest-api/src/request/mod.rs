@@ -22,7 +22,7 @@ pub use group::{NewVolumeGroup, VolumeGroupUpdate};
 pub use host::{HostUpdate, NewFence, NewHost};
 pub use profile::{CustomProperties, NewProfile, ProfileUpdate};
 pub use snapshot::{NewSnapshot, SnapshotUpdate};
-pub use volume::{NewVolume, Resize, VolumeUpdate};
+pub use volume::{MultiAttach, NewVolume, Resize, VolumeUpdate};
 
 /// A body in which everything goes.
 const NOTHING: Shape = Shape { required: &[], members: &[] };

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NAMES;
 use crate::check::{Checked, Rule, Shape};
+use crate::view::IoLimitsView;
 
 /// POST volumes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,4 +105,34 @@ pub struct Resize {
 
 impl Checked for Resize {
     const SHAPE: Shape = Shape { required: &["newSize"], members: &[("newSize", Rule::Integer)] };
+}
+
+/// PUT volumes/{id}/ioLimits: all of them; what is left out, or 0, is not limited.
+impl Checked for IoLimitsView {
+    const SHAPE: Shape = Shape {
+        required: &[],
+        members: &[
+            ("maxIOPS", Rule::Range(0, i64::MAX)),
+            ("maxBWS", Rule::Range(0, MOST_MB)),
+            ("maxIOPSPerHost", Rule::Range(0, i64::MAX)),
+            ("maxBWSPerHost", Rule::Range(0, MOST_MB)),
+        ],
+    };
+}
+
+/// As bytes they still are a number.
+const MOST_MB: i64 = i64::MAX / 1_000_000;
+
+/// PUT volumes/{id}/multiAttach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct MultiAttach {
+    /// Whether several hosts may have it at once.
+    pub multi_attach: bool,
+}
+
+impl Checked for MultiAttach {
+    const SHAPE: Shape =
+        Shape { required: &["multiAttach"], members: &[("multiAttach", Rule::Flag)] };
 }

@@ -161,6 +161,16 @@ fn conceal(key: &str, value: &mut Value) {
     }
 }
 
+impl AttachmentView<'_> {
+    /// The same for a tenant, as [`super::VolumeView::for_tenant`].
+    #[must_use]
+    pub fn for_tenant(mut self, attachment: &Attachment) -> Self {
+        let fault = attachment.fault.as_ref();
+        self.status_reason = fault.map_or("", |fault| fault.kind.for_tenant()).into();
+        self
+    }
+}
+
 impl Listed for AttachmentView<'_> {
     const FIELDS: &'static [&'static str] = &[
         "Id",

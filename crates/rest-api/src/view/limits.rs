@@ -5,7 +5,7 @@
 
 use std::num::NonZeroU64;
 
-use osds_model::IoLimits;
+use osds_model::{IoLimits, IoRate};
 use serde::{Deserialize, Serialize};
 
 use super::is_zero;
@@ -45,6 +45,19 @@ impl IoLimitsView {
         })
     }
 
+    /// The limits that these numbers are; 0 is none.
+    #[must_use]
+    pub fn to_limits(self) -> IoLimits {
+        let rate = |iops, megabytes: u64| IoRate {
+            iops: NonZeroU64::new(iops),
+            bytes_per_second: NonZeroU64::new(megabytes.saturating_mul(MB)),
+        };
+        IoLimits {
+            volume: rate(self.max_iops, self.max_bws),
+            each_host: rate(self.max_iops_per_host, self.max_bws_per_host),
+        }
+    }
+
     /// In words, such as `500 IOPS, 10 MB/s; each host 100 IOPS`.
     #[must_use]
     pub fn to_words(&self) -> String {
@@ -61,8 +74,6 @@ impl IoLimitsView {
 
 #[cfg(test)]
 mod tests {
-    use osds_model::IoRate;
-
     use super::*;
 
     fn rate(iops: u64, mb: u64) -> IoRate {
@@ -81,6 +92,8 @@ mod tests {
         let (json, words) = shown(rate(500, 10), rate(0, 3));
         assert_eq!(json, r#"{"maxIOPS":500,"maxBWS":10,"maxBWSPerHost":3}"#);
         assert_eq!(words, "500 IOPS, 10 MB/s; each host 3 MB/s");
+        let back = serde_json::from_str::<IoLimitsView>(&json).unwrap().to_limits();
+        assert_eq!(back, IoLimits { volume: rate(500, 10), each_host: rate(0, 3) });
         let (json, words) = shown(IoRate::NONE, rate(7, 0));
         assert_eq!((&*json, &*words), (r#"{"maxIOPSPerHost":7}"#, "each host 7 IOPS"));
     }

@@ -151,6 +151,17 @@ fn copied_from(volume: &Volume) -> Id {
     source.map(|source| Id::of(source.volume)).unwrap_or_default()
 }
 
+impl VolumeView<'_> {
+    /// The same for a tenant, who is told what sort of fault there is, but not its cause: that names
+    /// files and machines.
+    #[must_use]
+    pub fn for_tenant(mut self, volume: &Volume) -> Self {
+        let fault = volume.state.fault.as_ref();
+        self.status_reason = fault.map_or("", |fault| fault.kind.for_tenant()).into();
+        self
+    }
+}
+
 impl Listed for VolumeView<'_> {
     const FIELDS: &'static [&'static str] = &[
         "Id",

@@ -40,6 +40,8 @@ const TABLE: &[(&str, &[(Verb, Action)])] = &[
         &[(Get, Action::VolumeGet), (Put, Action::VolumeUpdate), (Delete, Action::VolumeDelete)],
     ),
     ("block/volumes/{id}/resize", &[(Post, Action::VolumeExtend)]),
+    ("block/volumes/{id}/ioLimits", &[(Put, Action::VolumeSetIoLimits)]),
+    ("block/volumes/{id}/multiAttach", &[(Put, Action::VolumeSetMultiAttach)]),
     ("block/attachments", &[(Get, Action::AttachmentList), (Post, Action::AttachmentCreate)]),
     (
         "block/attachments/{id}",

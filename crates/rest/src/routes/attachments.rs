@@ -18,7 +18,7 @@ use osds_controller::{
     attachment_status,
 };
 use osds_model::host::Protocol;
-use osds_model::{AccessType, AttachmentId, Initiator, Publication};
+use osds_model::{AccessType, Attachment, AttachmentId, HostId, Initiator, Publication, Volume};
 use osds_rest_api::request::HostInfo;
 use osds_rest_api::{AttachmentStatsView, AttachmentView, ErrorBody, json, request, url};
 use utoipa_axum::router::OpenApiRouter;
@@ -83,7 +83,7 @@ async fn create(
         let id = attached.attachment().id;
         attached = after(&app, &scope, id, limit).await.unwrap_or(attached);
     }
-    Ok(prefer.applied(answer::accepted(&revealed(&app, &attached))))
+    Ok(prefer.applied(answer::accepted(&revealed(&app, &attached, &scope))))
 }
 
 /// The attachments; their passwords are not in a list.
@@ -114,7 +114,7 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
     };
     let page = app.controller.attachments(&scope.caller, &has, |attachments| {
         json::write(&query.page(attachments, |(volume, host, attachment)| {
-            AttachmentView::of(volume.id, host, attachment, attachment_status(attachment))
+            shown(volume, host, attachment, &scope)
         }))
     });
     Ok(answer::ok_bytes(page))
@@ -144,7 +144,7 @@ async fn show(
         app.controller.wait_for_attachment(attached.attachment().id, limit).await;
         attached = app.controller.attachment(&scope.caller, scope.id())?;
     }
-    Ok(prefer.applied(answer::ok(&revealed(&app, &attached))))
+    Ok(prefer.applied(answer::ok(&revealed(&app, &attached, &scope))))
 }
 
 /// What the host did with the volume since it was let in, as the target counts it; all noughts
@@ -183,7 +183,7 @@ async fn update(
     let mountpoint = update.mountpoint.filter(|text| !text.is_empty());
     let update = AttachmentUpdate { mountpoint };
     let attached = app.controller.update_attachment(&scope.caller, scope.id(), update).await?;
-    Ok(answer::ok(&view(&attached)))
+    Ok(answer::ok(&view(&attached, &scope)))
 }
 
 /// Asks for a host to lose a volume. It is confirmed (the attachment is gone) only when the
@@ -218,20 +218,30 @@ async fn delete(
         None => None,
     };
     let response = match left {
-        Some(attached) => answer::accepted(&view(&attached)),
+        Some(attached) => answer::accepted(&view(&attached, &scope)),
         None => answer::accepted_empty(),
     };
     Ok(prefer.applied(response))
 }
 
 /// With its passwords: for the one who attached.
-fn revealed<'a>(app: &App, attached: &'a Attached) -> AttachmentView<'a> {
-    view(attached).revealing(app.controller.reveal(attached))
+fn revealed<'a>(app: &App, attached: &'a Attached, scope: &Scope) -> AttachmentView<'a> {
+    view(attached, scope).revealing(app.controller.reveal(attached))
 }
 
-fn view(attached: &Attached) -> AttachmentView<'_> {
-    let status = attached.status();
-    AttachmentView::of(attached.volume.id, attached.host, attached.attachment(), status)
+fn view<'a>(attached: &'a Attached, scope: &Scope) -> AttachmentView<'a> {
+    shown(&attached.volume, attached.host, attached.attachment(), scope)
+}
+
+/// An administrator sees the cause of a fault, its tenant what sort of fault it is.
+fn shown<'a>(
+    volume: &Volume,
+    host: HostId,
+    attachment: &'a Attachment,
+    scope: &Scope,
+) -> AttachmentView<'a> {
+    let view = AttachmentView::of(volume.id, host, attachment, attachment_status(attachment));
+    if scope.caller.admin { view } else { view.for_tenant(attachment) }
 }
 
 /// The attachment as it is when it has settled or the time is over; `None` when it is gone.

@@ -12,8 +12,8 @@ use axum::http::Uri;
 use axum::response::Response;
 use osds_controller::{Caller, NewVolume, VolumeUpdate, VolumesWhere, volume_status};
 use osds_model::{Volume, VolumeId};
-use osds_rest_api::request::Resize;
-use osds_rest_api::{ErrorBody, VolumeView, json, request};
+use osds_rest_api::request::{MultiAttach, Resize};
+use osds_rest_api::{ErrorBody, IoLimitsView, VolumeView, json, request, url};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -29,6 +29,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list, create))
         .routes(routes!(show, update, delete))
         .routes(routes!(resize))
+        .routes(routes!(limit))
+        .routes(routes!(share))
 }
 
 /// Asks for a volume.
@@ -69,7 +71,7 @@ async fn create(
     let caller = Caller { once, ..scope.caller.clone() };
     let volume = app.controller.create_volume(&caller, new).await?;
     let volume = settled(&app, &scope, &prefer, volume).await;
-    Ok(prefer.applied(answer::accepted(&view(&volume))))
+    Ok(prefer.applied(answer::accepted(&view(&volume, &scope))))
 }
 
 /// The volumes.
@@ -97,9 +99,9 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
         pools: ids(&query, "PoolId"),
         statuses: words(&query, "Status"),
     };
-    let page = app
-        .controller
-        .volumes(&scope.caller, &has, |volumes| json::write(&query.page(volumes, view)));
+    let page = app.controller.volumes(&scope.caller, &has, |volumes| {
+        json::write(&query.page(volumes, |volume| view(volume, &scope)))
+    });
     Ok(answer::ok_bytes(page))
 }
 
@@ -127,7 +129,7 @@ async fn show(
         app.controller.wait_for_volume(volume.id, limit).await;
         volume = app.controller.volume(&scope.caller, scope.id())?;
     }
-    Ok(prefer.applied(answer::ok(&view(&volume))))
+    Ok(prefer.applied(answer::ok(&view(&volume, &scope))))
 }
 
 /// Edits what a volume is called, and adds metadata to it.
@@ -154,7 +156,7 @@ async fn update(
         metadata: update.metadata,
     };
     let volume = app.controller.update_volume(&scope.caller, scope.id(), update).await?;
-    Ok(answer::ok(&view(&volume)))
+    Ok(answer::ok(&view(&volume, &scope)))
 }
 
 /// Asks for a larger volume.
@@ -182,7 +184,56 @@ async fn resize(
 ) -> Result<Response, Failure> {
     let volume = app.controller.extend_volume(&scope.caller, scope.id(), new_size).await?;
     let volume = settled(&app, &scope, &prefer, volume).await;
-    Ok(prefer.applied(answer::accepted(&view(&volume))))
+    Ok(prefer.applied(answer::accepted(&view(&volume, &scope))))
+}
+
+/// Sets the limits on a volume's I/O, all of them: what is left out is not limited. Ours.
+#[utoipa::path(
+    put, path = "/v1beta/{tenantId}/block/volumes/{id}/ioLimits", tag = "volumes",
+    params(
+        ("tenantId" = String, Path),
+        ("id" = String, Path),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when its target \
+         is held to them"),
+    ),
+    request_body = IoLimitsView,
+    responses(
+        (status = 202, body = VolumeView<'static>),
+        (status = 400, body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn limit(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    prefer: Prefer,
+    Sent(limits): Sent<IoLimitsView>,
+) -> Result<Response, Failure> {
+    let limits = limits.to_limits();
+    let volume = app.controller.limit_volume(&scope.caller, scope.id(), limits).await?;
+    let volume = settled(&app, &scope, &prefer, volume).await;
+    Ok(prefer.applied(answer::accepted(&view(&volume, &scope))))
+}
+
+/// Says whether several hosts may have a volume at once. Ours.
+#[utoipa::path(
+    put, path = "/v1beta/{tenantId}/block/volumes/{id}/multiAttach", tag = "volumes",
+    params(("tenantId" = String, Path), ("id" = String, Path)),
+    request_body = MultiAttach,
+    responses(
+        (status = 200, body = VolumeView<'static>),
+        (status = 400, description = "Several hosts have it, or its pool is for volumes of one host",
+         body = ErrorBody<'static>),
+        (status = 404, body = ErrorBody<'static>),
+    ),
+)]
+async fn share(
+    State(app): State<Arc<App>>,
+    scope: Scope,
+    Sent(MultiAttach { multi_attach }): Sent<MultiAttach>,
+) -> Result<Response, Failure> {
+    let volume = app.controller.share_volume(&scope.caller, scope.id(), multi_attach).await?;
+    Ok(answer::ok(&view(&volume, &scope)))
 }
 
 /// Asks for a volume to be gone.
@@ -191,6 +242,8 @@ async fn resize(
     params(
         ("tenantId" = String, Path),
         ("id" = String, Path),
+        ("forget" = Option<bool>, Query, description = "take it off the records though it could \
+         not be deleted where it is; for administrators"),
         ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`: answer when it is \
          gone; a volume in the answer is one that is not gone by then"),
     ),
@@ -204,21 +257,32 @@ async fn delete(
     State(app): State<Arc<App>>,
     scope: Scope,
     prefer: Prefer,
+    uri: Uri,
 ) -> Result<Response, Failure> {
+    let forget = url::query_pairs(uri.query().unwrap_or_default())
+        .any(|(key, value)| key.eq_ignore_ascii_case("forget") && value == "true");
+    if forget {
+        if !scope.caller.admin {
+            return Err(Failure::NotPermitted);
+        }
+        app.controller.forget_volume(&scope.caller, scope.id()).await?;
+        return Ok(answer::accepted_empty());
+    }
     let id = app.controller.delete_volume(&scope.caller, scope.id()).await?;
     let left = match prefer.wait() {
         Some(limit) => after(&app, &scope, id, limit).await,
         None => None,
     };
     let response = match left {
-        Some(volume) => answer::accepted(&view(&volume)),
+        Some(volume) => answer::accepted(&view(&volume, &scope)),
         None => answer::accepted_empty(),
     };
     Ok(prefer.applied(response))
 }
 
-fn view(volume: &Volume) -> VolumeView<'_> {
-    VolumeView::of(volume, volume_status(volume))
+fn view<'a>(volume: &'a Volume, scope: &Scope) -> VolumeView<'a> {
+    let view = VolumeView::of(volume, volume_status(volume));
+    if scope.caller.admin { view } else { view.for_tenant(volume) }
 }
 
 /// The volume as it is when it has settled, if that was asked for.

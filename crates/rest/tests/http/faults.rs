@@ -389,9 +389,13 @@ fn b26_detach_puts_out_whom_attach_let_in() {
     let (a, b, volume) = (scene.host("a"), scene.host("b"), scene.volume(true));
     let first = scene.attach(&volume, &a, "rw").expect(202).id();
     scene.attach(&volume, &b, "rw").expect(202);
-    // The edit takes the name of another host, the worst that can happen.
-    let body = r#"{"ip":"10.9.9.9","initiators":[{"portName":"iqn.1993-08.org.debian:01:b","protocol":"iscsi"}]}"#;
-    scene.put(&format!("{T}/host/hosts/{a}"), body).expect(200);
+    // The name of another host, the worst that could happen, is refused; another one is not.
+    let path = format!("{T}/host/hosts/{a}");
+    let named = |name: &str| {
+        format!(r#"{{"ip":"10.9.9.9","initiators":[{{"portName":"{name}","protocol":"iscsi"}}]}}"#)
+    };
+    scene.put(&path, &named("iqn.1993-08.org.debian:01:b")).expect(400);
+    scene.put(&path, &named("iqn.1993-08.org.debian:01:z")).expect(200);
     assert_eq!(write(&scene, &a, &volume), Ok(()));
     scene.detach(&first);
     assert_eq!(write(&scene, &a, &volume), Err(Denied::NotGranted));

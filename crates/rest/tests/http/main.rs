@@ -3,6 +3,7 @@
 //! hostile client can not do.
 
 mod assignment;
+mod changes;
 mod client;
 mod contract;
 mod faults;

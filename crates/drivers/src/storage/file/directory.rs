@@ -48,6 +48,11 @@ impl Directory {
         rfs::open(path, flags, Mode::empty()).map(|fd| Self { fd, path: path.to_owned() })
     }
 
+    /// The id that it is marked with.
+    pub(super) fn mark(&self) -> Result<Option<String>, Errno> {
+        super::marker::find(&self.fd)
+    }
+
     pub(super) fn space(&self) -> Result<Space, DriverError> {
         let doing = || format!("asking for the free space of {}", self.path.display());
         let stat = rfs::fstatvfs(&self.fd).map_err(|error| DriverError::from_io(doing(), error))?;
@@ -255,10 +260,10 @@ impl Directory {
         for entry in Dir::read_from(&self.fd).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let raw: &CStr = entry.file_name();
-            if raw == c"." || raw == c".." {
+            let name = raw.to_string_lossy();
+            if matches!(&*name, "." | ".." | super::marker::MARK) {
                 continue;
             }
-            let name = raw.to_string_lossy();
             // Names that the local target gives to volumes that are listed here by their own.
             if name == crate::target::local::DIRECTORY {
                 continue;

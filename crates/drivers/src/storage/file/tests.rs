@@ -27,11 +27,11 @@ fn pool() -> (TempDir, FileStorage) {
     (base, driver)
 }
 
-fn path(base: &TempDir, name: &str) -> std::path::PathBuf {
+fn path(base: &TempDir, name: &str) -> PathBuf {
     base.path().join("deep/p").join(name)
 }
 
-fn image(base: &TempDir) -> std::path::PathBuf {
+fn image(base: &TempDir) -> PathBuf {
     path(base, &format!("volume-{V}.img"))
 }
 
@@ -277,4 +277,49 @@ async fn many_calls_at_once_for_one_snapshot() {
     driver.snapshot("p", V, S, Hold::needless()).await.unwrap();
     let taken = fs::read(path(&base, &format!("volume-{V}.snap-{S}.img"))).unwrap();
     assert!(taken.len() == 8 << 20 && taken[..1 << 20].iter().all(|byte| *byte == 7));
+}
+
+/// A pool that was used before is looked for where it was, and nowhere else.
+#[tokio::test]
+async fn a_directory_that_is_not_mounted_is_not_the_pool() {
+    let base = TempDir::new().unwrap();
+    let notes = base.path().join("own/pools.json");
+    let start = || {
+        let yaml = "pool: {p: {path: deep/p, capacity: 64MiB}, q: {path: q}}";
+        let config = FileConfig::parse(&base.path().join("file.yaml"), yaml).unwrap().config;
+        FileStorage::with_notes(config, &notes).unwrap()
+    };
+    let why = |found: Result<Option<VolumeFacts>, DriverError>| found.unwrap_err().chain();
+    start().create("p", V, mib(8)).await.unwrap();
+    let there = start();
+    assert_eq!(there.list("p").await.unwrap().len(), 1, "the mark is nothing foreign");
+    assert_eq!(there.find("p", V).await.unwrap().unwrap().size, mib(8));
+
+    // Not mounted: an empty directory. Nothing is made in it, at a start or later.
+    let (mounted, aside) = (base.path().join("deep/p"), base.path().join("aside"));
+    fs::rename(&mounted, &aside).unwrap();
+    fs::create_dir(&mounted).unwrap();
+    for driver in [start(), there] {
+        assert!(why(driver.find("p", V).await).contains("mount what belongs there"));
+        assert!(driver.create("p", V, mib(8)).await.is_err());
+        assert!(driver.pools().await[0].spec.is_err());
+        assert!(driver.pools().await[1].spec.is_ok(), "the other one is not hindered");
+    }
+    // Not even that: it is not made either.
+    fs::remove_dir(&mounted).unwrap();
+    assert!(why(start().find("p", V).await).contains("is not there"));
+    assert!(!mounted.exists());
+    // Another pool's: somebody mounted the wrong one.
+    fs::rename(base.path().join("q"), &mounted).unwrap();
+    assert!(why(start().find("p", V).await).contains("another pool's"));
+    fs::rename(&mounted, base.path().join("q")).unwrap();
+    // Back again: found without a restart.
+    let driver = start();
+    fs::rename(&aside, &mounted).unwrap();
+    assert_eq!(driver.find("p", V).await.unwrap().unwrap().size, mib(8));
+
+    // Given up: the pool begins anew where its note is gone.
+    fs::remove_dir_all(&mounted).unwrap();
+    fs::remove_file(&notes).unwrap();
+    assert_eq!(start().find("p", V).await.unwrap(), None);
 }
