@@ -17,6 +17,7 @@ use crate::volume::is_as_wished;
 
 /// What is left of the record after an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken apart where it is made")]
 pub enum Confirmed {
     /// This is what is known now (the same as before when the answer was an old one).
     Known(VolumeState),
