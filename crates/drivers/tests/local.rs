@@ -256,7 +256,7 @@ impl Writers {
 
 /// Revokes a host in the middle of its writes; whether any of them landed afterwards.
 async fn lands_after_revoke(bench: &LocalBench, driver: &LocalTarget) -> bool {
-    let (source, behind) = bench.blocks();
+    let (source, behind) = bench.blocks(V).await;
     driver.export(V, source).await.unwrap();
     let device = let_in(driver, A, AttachMode::ReadWrite).await;
     let writers = Writers::start(&device, 8);
@@ -384,7 +384,7 @@ async fn a_restart_knows_who_is_served() {
         return;
     }
     let bench = LocalBench::new();
-    let (source, _behind) = bench.blocks();
+    let (source, _behind) = bench.blocks(V).await;
     bench.driver.export(V, source).await.unwrap();
     let_in(&bench.driver, A, AttachMode::ReadWrite).await;
     let_in(&bench.driver, B, AttachMode::ReadOnly).await;
@@ -413,7 +413,7 @@ async fn a_number_that_was_stopped_is_good_for_the_next() {
         return;
     }
     let bench = LocalBench::new();
-    let (source, _behind) = bench.blocks();
+    let (source, _behind) = bench.blocks(V).await;
     bench.driver.export(V, source).await.unwrap();
     let device = let_in(&bench.driver, A, AttachMode::ReadWrite).await;
     let lower = on(&bench.exports().join(format!("{V}.{A}.img")).display().to_string()).unwrap();
@@ -456,7 +456,7 @@ async fn nothing_lands_of_a_file_system_that_stays_mounted() {
         let path = bench.pool.path().join("fs.img");
         let file = File::create_new(&path).unwrap();
         file.set_len(64 << 20).unwrap();
-        let source = BlockSource { file, path: path.clone(), size: Capacity::from_bytes(64 << 20) };
+        let source = BlockSource::of_file(file, path.clone(), Capacity::from_bytes(64 << 20));
         driver.export(V, source).await.unwrap();
         let device = let_in(&driver, A, AttachMode::ReadWrite).await;
         let place = bench.pool.path().join("mounted");

@@ -207,7 +207,7 @@ struct BackendWithStorage {
 
 enum Storage {
     Files(FileConfig),
-    Array(FusionStorageConfig),
+    Array(Box<FusionStorageConfig>),
 }
 
 fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<BackendWithStorage>> {
@@ -222,7 +222,7 @@ fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<Ba
             }
             StorageKind::FusionStorage => {
                 let Loaded { config, warnings } = load_array(backend, &config.key_file())?;
-                (Storage::Array(config), warnings)
+                (Storage::Array(Box::new(config)), warnings)
             }
             StorageKind::NotYet(driver) => bail!(
                 "backend {}: osds has no driver {} yet; put its block into comments",

@@ -347,7 +347,7 @@ impl StorageDriver for FusionStorage {
     }
 
     async fn list(&self, pool: &str) -> Result<Vec<PoolEntry>, DriverError> {
-        self.in_pool(pool, |inner, pool| inner.list(pool)).await
+        self.in_pool(pool, Inner::list).await
     }
 }
 

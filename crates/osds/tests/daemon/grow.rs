@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use osds_testkit::initiator::{Data, Error, Session};
+use osds_testkit::initiator::{Answer, Data, Error, Session};
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, text};
@@ -15,7 +15,7 @@ const GIB: u64 = 1 << 30;
 fn read_bare(session: &mut Session) -> Result<(), Error> {
     let mut cdb = [0; 16];
     (cdb[0], cdb[13]) = (0x88, 1);
-    session.command(&cdb, Data::In(512)).and_then(|answer| answer.good()).map(drop)
+    session.command(&cdb, Data::In(512)).and_then(Answer::good).map(drop)
 }
 
 /// Writes the same few blocks, each time with another byte, until told to stop: how often hosts were
@@ -26,7 +26,7 @@ fn write_on(mut session: Session, stop: &AtomicBool) -> (usize, usize, Session) 
     (cdb[0], cdb[13]) = (0x8a, 8);
     while !stop.load(Ordering::SeqCst) {
         let data: Arc<[u8]> = vec![written as u8; 4096].into();
-        match session.command(&cdb, Data::Out(data)).and_then(|answer| answer.good()) {
+        match session.command(&cdb, Data::Out(data)).and_then(Answer::good) {
             Ok(_) => written += 1,
             Err(Error::CheckCondition { key: 6, asc: 0x2a, ascq: 0x09 }) => told += 1,
             Err(other) => panic!("a write failed: {other}"),

@@ -260,7 +260,7 @@ async fn what_an_interrupted_snapshot_left_is_seen_begun_anew_and_removed() {
 async fn many_calls_at_once_for_one_snapshot() {
     let (base, driver) = pool();
     driver.create("p", V, mib(8)).await.unwrap();
-    let file = driver.open("p", V).await.unwrap().file;
+    let file = driver.open("p", V).await.unwrap().into_file().unwrap();
     file.write_all_at(&vec![7; 1 << 20], 0).unwrap();
     let calls = (0..16).map(|number| {
         let driver = driver.clone();
