@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod node;
 pub mod server;
 pub mod status;
+pub mod zones;
 
 /// The messages, made of proto/csi.proto.
 #[allow(

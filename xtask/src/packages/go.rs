@@ -1,7 +1,8 @@
-//! Programs from the Go module proxy for the tests: helm, which renders the chart.
+//! Programs from the Go module proxy for the tests: helm, which renders the chart, and
+//! csi-sanity, the suite of the CSI community.
 //!
-//! Pinned and built once into the target folder, like those from PyPI. Without Go at hand a `helm` that is
-//! on the path will do: what is tested is our chart and not helm.
+//! Pinned and built once into the target folder, like those from PyPI. Without Go at hand one that is on the
+//! path will do: what is tested is ours and not they.
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,8 +20,14 @@ struct Program {
     version: &'static str,
 }
 
-const PROGRAMS: [Program; 1] =
-    [Program { name: "helm", package: "helm.sh/helm/v3/cmd/helm", version: "v3.22.0" }];
+const PROGRAMS: [Program; 2] = [
+    Program { name: "helm", package: "helm.sh/helm/v3/cmd/helm", version: "v3.22.0" },
+    Program {
+        name: "csi-sanity",
+        package: "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity",
+        version: "v5.5.0",
+    },
+];
 
 /// Builds the programs that are not there.
 pub fn ensure() -> Outcome {

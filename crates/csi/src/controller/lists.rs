@@ -11,13 +11,14 @@ use osds_model::VolumeId;
 use osds_rest_api::{AttachmentView, FitView, HostView, PoolView, VolumeView, url};
 
 use super::publish::{is_of, is_published, text};
-use super::volumes::{self, GIB, shown, zone_key};
+use super::volumes::{self, GIB, shown};
 use super::{Settings, capability};
 use crate::api::Api;
 use crate::handle::Handle;
 use crate::proto::list_volumes_response::{Entry, VolumeStatus};
 use crate::proto::{GetCapacityRequest, GetCapacityResponse, ListVolumesResponse, VolumeCondition};
 use crate::status::{self, Status};
+use crate::zones::zone_key;
 
 /// What there is of one volume.
 struct Seen {

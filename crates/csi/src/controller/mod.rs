@@ -7,6 +7,7 @@
 pub mod capability;
 mod lists;
 pub mod publish;
+mod snapshots;
 pub mod volumes;
 
 use tonic::{Request, Response};
@@ -37,7 +38,7 @@ use publish::required;
 pub use volumes::Settings;
 
 /// What is offered.
-const OFFERED: [Call; 9] = [
+const OFFERED: [Call; 13] = [
     Call::CreateDeleteVolume,
     Call::PublishUnpublishVolume,
     Call::ListVolumes,
@@ -49,6 +50,10 @@ const OFFERED: [Call; 9] = [
     Call::ExpandVolume,
     Call::SingleNodeMultiWriter,
     Call::GetVolume,
+    Call::CreateDeleteSnapshot,
+    Call::ListSnapshots,
+    Call::GetSnapshot,
+    Call::CloneVolume,
 ];
 
 /// The controller service.
@@ -209,30 +214,41 @@ impl Controller for ControllerService {
 
     async fn create_snapshot(
         &self,
-        _: Request<CreateSnapshotRequest>,
+        request: Request<CreateSnapshotRequest>,
     ) -> Result<Response<CreateSnapshotResponse>, Status> {
-        Err(not_offered("CreateSnapshot"))
+        let request = request.into_inner();
+        required(&request.name, "name")?;
+        required(&request.source_volume_id, "source_volume_id")?;
+        let taken = snapshots::create(&self.api, request);
+        let snapshot = Some(self.metrics.observed("CreateSnapshot", taken).await?);
+        Ok(Response::new(CreateSnapshotResponse { snapshot }))
     }
 
     async fn delete_snapshot(
         &self,
-        _: Request<DeleteSnapshotRequest>,
+        request: Request<DeleteSnapshotRequest>,
     ) -> Result<Response<DeleteSnapshotResponse>, Status> {
-        Err(not_offered("DeleteSnapshot"))
+        let id = request.into_inner().snapshot_id;
+        let removed = snapshots::delete(&self.api, required(&id, "snapshot_id")?);
+        self.metrics.observed("DeleteSnapshot", removed).await?;
+        Ok(Response::new(DeleteSnapshotResponse {}))
     }
 
     async fn list_snapshots(
         &self,
-        _: Request<ListSnapshotsRequest>,
+        request: Request<ListSnapshotsRequest>,
     ) -> Result<Response<ListSnapshotsResponse>, Status> {
-        Err(not_offered("ListSnapshots"))
+        let page = snapshots::list(&self.api, request.into_inner());
+        Ok(Response::new(self.metrics.observed("ListSnapshots", page).await?))
     }
 
     async fn get_snapshot(
         &self,
-        _: Request<GetSnapshotRequest>,
+        request: Request<GetSnapshotRequest>,
     ) -> Result<Response<GetSnapshotResponse>, Status> {
-        Err(not_offered("GetSnapshot"))
+        let id = request.into_inner().snapshot_id;
+        let snapshot = Some(snapshots::show(&self.api, required(&id, "snapshot_id")?).await?);
+        Ok(Response::new(GetSnapshotResponse { snapshot }))
     }
 
     async fn controller_expand_volume(

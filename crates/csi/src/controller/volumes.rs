@@ -20,6 +20,7 @@ use uuid::{Uuid, uuid};
 
 use super::capability::{self, ALLOW_CLUSTER_FS};
 use super::publish::{WAIT, text};
+use super::snapshots;
 use crate::api::Api;
 use crate::handle::Handle;
 use crate::proto::volume_content_source::Type as Source;
@@ -27,24 +28,25 @@ use crate::proto::{
     CapacityRange, CreateVolumeRequest, Topology, TopologyRequirement, Volume, VolumeContentSource,
 };
 use crate::status::{self, Status};
+use crate::zones::zone_key;
 
 /// Bytes in the unit in which the control plane gives out space.
 pub const GIB: i64 = 1 << 30;
 /// The size of a volume of which nobody says one.
 const USUAL: i64 = 1;
 /// Names the space of keys that are made of names.
-const KEYS: Uuid = uuid!("5f0a3b1e-93b1-4d5c-8a2e-6a1d1b0f7c44");
+pub(super) const KEYS: Uuid = uuid!("5f0a3b1e-93b1-4d5c-8a2e-6a1d1b0f7c44");
 /// How often the volume of one name may have been made and deleted within a day.
-const LIVES: u32 = 1000;
+pub(super) const LIVES: u32 = 1000;
 
 /// Keys of a volume's metadata: its name, and what it was made from, as the orchestrator said.
-const NAME: &str = "csi.name";
+pub(super) const NAME: &str = "csi.name";
 const FROM: &str = "csi.source";
 
 /// What the orchestrator may say of a volume to be made.
 const PROFILE: &str = "profile";
 /// Pairs that sidecars add by themselves.
-const ADDED: &str = "csi.storage.k8s.io/";
+pub(super) const ADDED: &str = "csi.storage.k8s.io/";
 /// The key of a profile that makes its volumes multi-attach.
 const MULTI_ATTACH: &str = "capabilities:multiAttach";
 
@@ -81,13 +83,6 @@ pub fn size_of(range: Option<&CapacityRange>) -> Result<i64, Status> {
         )));
     }
     Ok(gib)
-}
-
-/// The topology key of a zone. One key for each zone, since a host may be in several and a segment
-/// has one value.
-#[must_use]
-pub fn zone_key(driver: &str, zone: &str) -> String {
-    format!("az.topology.{driver}/{zone}")
 }
 
 /// The zones that a requirement names, best first.
@@ -193,14 +188,21 @@ impl Wanted {
         }
     }
 
-    fn body(&self, zone: &str) -> NewVolume {
+    fn body(&self, zone: &str, source: &SourceIds) -> NewVolume {
         let mut metadata: BTreeMap<String, String> = [(NAME.to_owned(), self.name.clone())].into();
         if self.source.is_some() {
             metadata.insert(FROM.to_owned(), self.from());
         }
         NewVolume {
             name: self.short_name(),
-            size: self.gib,
+            // Of a copy of which nobody says how large: as large as its source.
+            size: if self.source.is_some() && self.range.required_bytes == 0 {
+                0
+            } else {
+                self.gib
+            },
+            snapshot_id: source.snapshot.clone(),
+            source_volume_id: source.volume.clone(),
             availability_zone: zone.to_owned(),
             profile_id: self.profile.as_ref().map_or_else(String::new, |p| text(&p.id)),
             multi_attach: self.multi_attach,
@@ -284,17 +286,39 @@ async fn find(api: &Api, wanted: &Wanted) -> Result<Option<VolumeView<'static>>,
     .await
 }
 
-async fn make(api: &Api, wanted: &Wanted) -> Result<VolumeView<'static>, Status> {
-    if wanted.source.is_some() {
-        return Err(status::not_offered("a volume made from a snapshot or a volume"));
+/// What a volume is made from, as the control plane names it; both empty for an empty volume.
+#[derive(Default)]
+struct SourceIds {
+    snapshot: String,
+    volume: String,
+}
+
+impl SourceIds {
+    /// NOT_FOUND when it is not there.
+    async fn of(api: &Api, source: Option<&Source>) -> Result<Self, Status> {
+        match source {
+            None => Ok(Self::default()),
+            Some(Source::Snapshot(source)) => {
+                let found = snapshots::show(api, &source.snapshot_id).await?;
+                Ok(Self { snapshot: found.snapshot_id, ..Self::default() })
+            }
+            Some(Source::Volume(source)) => {
+                let (handle, _) = known(api, &source.volume_id).await?;
+                Ok(Self { volume: handle.volume.to_string(), ..Self::default() })
+            }
+        }
     }
+}
+
+async fn make(api: &Api, wanted: &Wanted) -> Result<VolumeView<'static>, Status> {
+    let source = SourceIds::of(api, wanted.source.as_ref()).await?;
     let zones = if wanted.zones.is_empty() { vec![String::new()] } else { wanted.zones.clone() };
     let mut nowhere = None;
     for zone in &zones {
         for life in 0..LIVES {
             let key = format!("{}/{zone}/{life}", wanted.name);
             let key = Uuid::new_v5(&KEYS, key.as_bytes()).to_string();
-            let body = wanted.body(zone);
+            let body = wanted.body(zone, &source);
             let outcome = api
                 .ask(move |client| {
                     let request = client.request(Method::POST, "block/volumes").body(&body);

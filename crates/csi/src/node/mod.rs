@@ -41,6 +41,7 @@ use crate::proto::{
     NodeUnstageVolumeRequest, NodeUnstageVolumeResponse, Topology, VolumeCondition, VolumeUsage,
 };
 use crate::status::{Status, missing};
+use crate::zones::zone_key;
 
 /// What the node service needs to know of its machine.
 #[derive(Clone, Debug)]
@@ -59,12 +60,6 @@ pub struct NodeService {
     settings: Settings,
     machine: Machine,
     turns: Turns,
-}
-
-/// The topology key of a zone: one for each, as a host may be in many.
-#[must_use]
-pub fn zone_key(driver: &str, zone: &str) -> String {
-    format!("az.topology.{driver}/{zone}")
 }
 
 impl NodeService {
@@ -140,6 +135,11 @@ fn handle_of(text: &str) -> Result<Handle, Status> {
 
 fn needed(text: &str) -> Result<String, Status> {
     if text.is_empty() { Err(missing("volume_id")) } else { Ok(text.to_owned()) }
+}
+
+/// Where a volume is looked for. Any text is a place where it may not be.
+fn looked_at(text: &str) -> Result<PathBuf, Status> {
+    if text.is_empty() { Err(missing("volume_path")) } else { Ok(PathBuf::from(text)) }
 }
 
 #[tonic::async_trait]
@@ -222,7 +222,7 @@ impl Node for NodeService {
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let asked = request.into_inner();
         let volume = needed(&asked.volume_id)?;
-        let at = path("volume_path", &asked.volume_path)?;
+        let at = looked_at(&asked.volume_path)?;
         let stage = self.stage()?;
         // Not in the volume's turn: it changes nothing, and is asked every minute.
         let seen = blocking(move || {
@@ -255,7 +255,7 @@ impl Node for NodeService {
     ) -> Result<Response<NodeExpandVolumeResponse>, Status> {
         let asked = request.into_inner();
         let volume = needed(&asked.volume_id)?;
-        let at = path("volume_path", &asked.volume_path)?;
+        let at = looked_at(&asked.volume_path)?;
         let call = ("NodeExpandVolume", asked.encode_to_vec());
         let least = asked.capacity_range.as_ref().map_or(0, |range| range.required_bytes);
         let work = move |stage: &Stage| expand(stage, &volume, &at, least);
@@ -293,9 +293,9 @@ impl Node for NodeService {
         let segments: HashMap<String, String> =
             zones.iter().map(|zone| (zone_key(driver, zone), "true".to_owned())).collect();
         let accessible_topology = (!segments.is_empty()).then_some(Topology { segments });
-        let node_id = self.settings.node_id.clone();
         Ok(Response::new(NodeGetInfoResponse {
-            node_id,
+            // What the controller attaches to.
+            node_id: record.id.to_string(),
             max_volumes_per_node: 0,
             accessible_topology,
         }))

@@ -183,6 +183,9 @@ fn help() {
           demo      Show what multi-attach means, on real blocks over real iSCSI, in under a minute
           import    Bring over what the original keeps in etcd: profiles, hosts and volumes
           password  Encrypt a password for a configuration file, as pwdEncrypter did, and better
+          attach    Make a volume a block device of this machine, and print which
+          detach    Take a volume away from this machine: device, session, record and attachment
+          csi       Run the CSI driver, through which Kubernetes and Nomad use osds
           config    Work with configuration files
           help      Print this message or the help of the given subcommand(s)
 

@@ -22,4 +22,5 @@ mod osdsctl;
 mod password;
 mod reservations;
 mod restart;
+mod sanity;
 mod stopped;

@@ -90,7 +90,8 @@ impl Node {
         node.run_plugin();
         let request = NodeGetInfoRequest {};
         let info = node.runtime.block_on(node.client.as_mut().unwrap().node_get_info(request));
-        assert_eq!(info.unwrap().into_inner().node_id, node.name);
+        let id = info.unwrap().into_inner().node_id;
+        assert_eq!(scene.get(&format!("host/hosts/{id}"))["hostName"], node.name.as_str());
         node
     }
 
