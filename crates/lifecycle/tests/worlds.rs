@@ -511,7 +511,6 @@ fn every_broken_twin_of_snapshots_is_caught() {
     for twin in [
         SnapshotKeepsTheGeneration,
         SnapshotIsForgottenAtOnce,
-        DeleteIgnoresSnapshots,
         LateWishUnlearnsTheSnapshot,
         DockForgetsItTookTheSnapshot,
         LostSnapshotIsTakenAnew,

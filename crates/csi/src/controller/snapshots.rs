@@ -27,7 +27,7 @@ const PLACE: &str = "block/snapshots";
 /// # Errors
 /// ALREADY_EXISTS when the name is that of another volume's; as the control plane.
 pub async fn create(api: &Api, request: CreateSnapshotRequest) -> Result<Snapshot, Status> {
-    for key in request.parameters.keys().filter(|key| !key.starts_with(ADDED)) {
+    if let Some(key) = request.parameters.keys().find(|key| !key.starts_with(ADDED)) {
         return Err(status::invalid(format!("parameter {key} is not known; there is none")));
     }
     let name = request.name;

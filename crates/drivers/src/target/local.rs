@@ -7,7 +7,7 @@
 //! restart of ours is nothing.
 //!
 //! A host that writes uses a second device on top of the first, as only that can be stopped whoever
-//! writes through it ([`device`]).
+//! writes through it (`local/device.rs`).
 //!
 //! Must stay true: a host is out only when every device of its link refuses writes, has none under
 //! way, and goes by itself. Until then it counts as served, though not as granted.

@@ -56,7 +56,6 @@ pub enum Twin {
     // Snapshots.
     SnapshotKeepsTheGeneration,
     SnapshotIsForgottenAtOnce,
-    DeleteIgnoresSnapshots,
     LateWishUnlearnsTheSnapshot,
     DockForgetsItTookTheSnapshot,
     LostSnapshotIsTakenAnew,
@@ -138,9 +137,6 @@ impl World {
         let mut seen = record.clone();
         if self.breaks(Twin::DeleteIgnoresHosts) {
             seen.attachments.clear();
-        }
-        if self.breaks(Twin::DeleteIgnoresSnapshots) {
-            seen.snapshots.clear();
         }
         let mut next = volume::delete(&seen).ok()?;
         if self.breaks(Twin::DeleteFreesAtOnce) {
