@@ -515,7 +515,6 @@ fn every_broken_twin_of_snapshots_is_caught() {
         DockForgetsItTookTheSnapshot,
         LostSnapshotIsTakenAnew,
         WhatWasBegunIsForgotten,
-        SnapshotIsNotCharged,
     ] {
         let world = World { twin: Some(twin), keep_dead_mail: true, ..snapshots() };
         let breach = shortest_breach(&world);

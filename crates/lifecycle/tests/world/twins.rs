@@ -60,7 +60,6 @@ pub enum Twin {
     DockForgetsItTookTheSnapshot,
     LostSnapshotIsTakenAnew,
     WhatWasBegunIsForgotten,
-    SnapshotIsNotCharged,
 }
 
 impl World {
@@ -159,9 +158,6 @@ impl World {
         let mut next = snapshot::create(record, id).ok()?;
         if self.breaks(Twin::SnapshotKeepsTheGeneration) {
             next.generation = record.generation;
-        }
-        if self.breaks(Twin::SnapshotIsNotCharged) {
-            next.snapshots.values_mut().for_each(|s| s.made = s.made.or(Some(Capacity::ZERO)));
         }
         Some(next)
     }
