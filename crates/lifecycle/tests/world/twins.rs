@@ -7,8 +7,8 @@ use osds_lifecycle::access::{self, AttachRequest};
 use osds_lifecycle::enforcer::{self, Facts, Rejected, SnapshotFact, Step};
 use osds_lifecycle::{Confirmed, confirm, snapshot, volume};
 use osds_model::{
-    Applied, AttachMode, Attachment, Capacity, HostId, HostOutcome, Phase, Presence, Sharing,
-    SnapshotId, SnapshotOutcome, VolumeOutcome, VolumeState, VolumeWish,
+    Applied, AttachMode, Attachment, HostId, HostOutcome, Phase, Presence, Sharing, SnapshotId,
+    SnapshotOutcome, VolumeOutcome, VolumeState, VolumeWish,
 };
 
 use super::{Ask, Dock, POOL, VOLUME, World, connection, request};
