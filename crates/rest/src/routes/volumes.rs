@@ -250,6 +250,7 @@ async fn share(
     responses(
         (status = 202, description = "Empty, unless it was waited for in vain"),
         (status = 400, description = "Hosts have it", body = ErrorBody<'static>),
+        (status = 403, description = "Only an administrator forgets", body = ErrorBody<'static>),
         (status = 404, body = ErrorBody<'static>),
     ),
 )]
