@@ -42,7 +42,7 @@ pub(crate) fn finish(document: &mut OpenApi) {
         operation.summary = operation.summary.take().map(|text| text.replace('\n', " "));
         // What is refused before a handler sees it is text to its content type, as in the original.
         for (status, response) in &mut operation.responses.responses {
-            if let (true, RefOr::T(response)) = (status == "400", response)
+            if let (true, RefOr::T(response)) = (status == "400" || status == "403", response)
                 && let Some(content) = response.content.get("application/json").cloned()
             {
                 response.content.insert("text/plain".to_owned(), content);
