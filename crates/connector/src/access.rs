@@ -58,6 +58,25 @@ impl Access {
                     .and_then(|lun| u32::try_from(lun).ok())
                     .ok_or_else(|| wrong("targetLun"))?,
             },
+            "nvmeof" => {
+                if let Some(other) = text("transporType").filter(|other| *other != "tcp") {
+                    let why = format!("this release attaches no NVMe volumes over {other}");
+                    return Err(ConnectError::new(Kind::NotSupported, doing()).because(why));
+                }
+                let must = |key: &str| text(key).map(str::to_owned).ok_or_else(|| wrong(key));
+                let mut portals = texts(&data["targetPortal"]);
+                if portals.is_empty() {
+                    // As the original has it: one address and one port.
+                    let (ip, port) = (must("targetIP")?, must("targetPort")?);
+                    let is_v6 = ip.contains(':');
+                    portals.push(if is_v6 {
+                        format!("[{ip}]:{port}")
+                    } else {
+                        format!("{ip}:{port}")
+                    });
+                }
+                Connection::NvmeOf { nqn: must("targetNQN")?, portals, host_nqn: must("hostNqn")? }
+            }
             "local" => {
                 let path = text("backingFile").ok_or_else(|| wrong("backingFile"))?;
                 Connection::Local { path: path.to_owned() }
@@ -83,6 +102,12 @@ impl Access {
     pub fn wants_proof(info: &Value) -> bool {
         let data = &info["data"];
         data["authMethod"].is_string() && !data["authPassword"].is_string()
+    }
+
+    /// How the namespace of this volume calls itself (UUID or NGUID), as sysfs writes it.
+    #[must_use]
+    pub fn namespace_names(volume: VolumeId) -> [String; 2] {
+        [format!("uuid.{volume}"), format!("eui.{}", volume.0.simple())]
     }
 
     /// How the device of this volume calls itself (VPD page 83h), as sysfs writes it.
@@ -126,11 +151,34 @@ mod tests {
     }
 
     #[test]
+    fn an_info_of_nvme_is_read_ours_and_the_originals() {
+        let ours = json!({"targetNQN": "nqn.x:v", "hostNqn": "nqn.x:a", "transporType": "tcp",
+            "targetIP": "::1", "targetPort": "4420", "targetPortal": ["[::1]:4420", "10.0.0.1:4420"]});
+        let mut old = ours.clone();
+        old.as_object_mut().unwrap().remove("targetPortal");
+        for (data, portals) in
+            [(ours, &["[::1]:4420", "10.0.0.1:4420"][..]), (old, &["[::1]:4420"])]
+        {
+            let info = json!({"driverVolumeType": "nvmeof", "data": data});
+            let portals = portals.iter().map(|one| (*one).to_owned()).collect();
+            let (nqn, host_nqn) = ("nqn.x:v".to_owned(), "nqn.x:a".to_owned());
+            let access = Access::from_info(V, &info).unwrap();
+            assert_eq!(access.connection, Connection::NvmeOf { nqn, portals, host_nqn });
+        }
+        assert_eq!(Access::namespace_names(V)[1], "eui.0198f0a0000070008000000000000001");
+    }
+
+    #[test]
     fn what_cannot_be_used_is_said() {
         for (info, kind) in [
             (json!({}), Kind::Missing),
             (json!({"driverVolumeType": "rbd"}), Kind::NotSupported),
             (json!({"driverVolumeType": "iscsi", "data": {}}), Kind::Wrong),
+            (json!({"driverVolumeType": "nvmeof", "data": {"targetNQN": "x"}}), Kind::Wrong),
+            (
+                json!({"driverVolumeType": "nvmeof", "data": {"transporType": "rdma"}}),
+                Kind::NotSupported,
+            ),
             (json!({"driverVolumeType": "local", "data": {"accessMode": "xx"}}), Kind::Wrong),
             (json!({"driverVolumeType": "local", "data": {}}), Kind::Wrong),
         ] {

@@ -301,7 +301,7 @@ impl Connector for Iscsi {
 fn target_of(connection: &Connection) -> Result<Target<'_>, ConnectError> {
     match connection {
         Connection::Iscsi { iqn, portals, lun } => Ok(Target { iqn, portals, lun: *lun }),
-        Connection::Local { .. } => {
+        Connection::NvmeOf { .. } | Connection::Local { .. } => {
             Err(ConnectError::new(Kind::Wrong, "this is no connection to an iSCSI volume"))
         }
     }

@@ -1,6 +1,7 @@
 //! The host's side of an attachment: from a connection to a block device, and from there to a mount.
 //!
-//! A [`Connector`] makes a device of a [`Connection`]: over iSCSI, or of this machine's own. What it
+//! A [`Connector`] makes a device of a [`Connection`]: over iSCSI, over NVMe/TCP, or of this
+//! machine's own. What it
 //! hands out was looked at: it is the volume that was asked for, and read-only where the attachment
 //! is. [`blank`] and [`filesystem`] say when a device may be formatted and how it is mounted;
 //! [`mounts`] reads what is mounted; [`journal`] remembers what was done, so that it can be undone
@@ -17,6 +18,7 @@ pub mod iscsi;
 pub mod journal;
 pub mod local;
 pub mod mounts;
+pub mod nvme;
 pub mod tools;
 
 pub use access::Access;
@@ -25,7 +27,6 @@ pub use error::{ConnectError, Kind};
 pub use tools::Machine;
 
 use osds_model::Connection;
-use osds_model::host::Protocol;
 
 /// Makes devices of connections of one protocol. Calls may block for long.
 pub trait Connector: Send + Sync {
@@ -59,20 +60,7 @@ pub trait Connector: Send + Sync {
 pub fn connector(machine: &Machine, connection: &Connection) -> Box<dyn Connector> {
     match connection {
         Connection::Iscsi { .. } => Box::new(iscsi::Iscsi::new(machine.clone())),
+        Connection::NvmeOf { .. } => Box::new(nvme::Nvme::new(machine.clone())),
         Connection::Local { .. } => Box::new(local::Local::new(machine.clone())),
     }
-}
-
-/// A protocol that hosts may speak and this machine does not.
-///
-/// # Errors
-/// Always, but for those it does speak.
-pub fn check_spoken(protocol: Protocol) -> Result<(), ConnectError> {
-    let missing = match protocol {
-        Protocol::Iscsi | Protocol::Local => return Ok(()),
-        Protocol::NvmeOf => "NVMe over Fabrics",
-        Protocol::FibreChannel => "Fibre Channel",
-    };
-    let why = format!("this release attaches no {missing} volumes; choose an iscsi or local pool");
-    Err(ConnectError::new(Kind::NotSupported, "choosing how to connect").because(why))
 }

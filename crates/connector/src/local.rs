@@ -67,7 +67,7 @@ impl Local {
 fn path_of(connection: &Connection) -> Result<&str, ConnectError> {
     match connection {
         Connection::Local { path } => Ok(path),
-        Connection::Iscsi { .. } => {
+        Connection::Iscsi { .. } | Connection::NvmeOf { .. } => {
             Err(ConnectError::new(Kind::Wrong, "this is no connection to a local volume"))
         }
     }

@@ -140,6 +140,8 @@ fn command_line<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> String {
 fn remedy(program: &str) -> &'static str {
     match program {
         "iscsiadm" => "install open-iscsi and start iscsid",
+        "nvme" => "install nvme-cli",
+        "modprobe" => "load the module on the node itself",
         "mkfs.ext4" | "resize2fs" => "install e2fsprogs",
         "mkfs.xfs" | "xfs_growfs" => "install xfsprogs",
         "mkfs.btrfs" | "btrfs" => "install btrfs-progs",

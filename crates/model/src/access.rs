@@ -117,6 +117,16 @@ pub enum Connection {
         /// Logical unit number; never 0, which the original's connector refuses.
         lun: u32,
     },
+    /// An NVMe over TCP subsystem with the volume as its one namespace, for this host alone.
+    #[serde(rename = "nvmeof")]
+    NvmeOf {
+        /// The subsystem's NVMe qualified name.
+        nqn: String,
+        /// Ports as `address:port`; every one leads to the same namespace.
+        portals: Vec<String>,
+        /// The host's own name, by which alone it is let in.
+        host_nqn: String,
+    },
     /// A loop device of the machine that holds the volume. Its number is nobody's promise (a
     /// restart may change it); it is found by what it is backed by.
     Local {
@@ -131,6 +141,7 @@ impl Connection {
     pub const fn protocol(&self) -> &'static str {
         match self {
             Self::Iscsi { .. } => "iscsi",
+            Self::NvmeOf { .. } => "nvmeof",
             Self::Local { .. } => "local",
         }
     }

@@ -14,8 +14,8 @@ use osds_model::{
     Sharing, Timestamp, UserId, Volume, VolumeId,
 };
 use osds_rest_api::{
-    ADMIN_TENANT, AttachmentView, DockView, ErrorBody, HostView, PoolView, ProfileView,
-    VersionView, VolumeView, json,
+    ADMIN_TENANT, AttachmentView, ConnectionInfo, DockView, ErrorBody, HostView, PoolView,
+    ProfileView, VersionView, VolumeView, json,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -131,6 +131,22 @@ fn an_attachment() {
         format!(
             r#"{head}"status":"available","attachMode":"ro","accessProtocol":"iscsi","connectionInfo":{{"driverVolumeType":"iscsi","data":{{"accessMode":"ro","discard":false,"targetDiscovered":true,"targetIQN":["iqn.2017-10.io.opensds:v","iqn.2017-10.io.opensds:v"],"targetLun":1,"targetPortal":["127.0.0.1:3260","10.0.0.9:3260"]}}}},"sharing":"exclusive"}}"#
         )
+    );
+}
+
+/// The original's connector reads one address and one port; a list of all is beside them.
+#[test]
+fn an_attachment_over_nvme() {
+    let connection = Connection::NvmeOf {
+        nqn: "nqn.2019-01.com.opensds:nvme:v.h".into(),
+        portals: vec!["[2001:db8::7]:4420".into(), "10.0.0.9:4420".into()],
+        host_nqn: "nqn.x:a".into(),
+    };
+    let info =
+        ConnectionInfo::Ours { connection: &connection, mode: AttachMode::ReadWrite, login: None };
+    assert_eq!(
+        shown::<_, ConnectionInfo<'_>>(&info),
+        r#"{"driverVolumeType":"nvmeof","data":{"accessMode":"rw","discard":true,"hostNqn":"nqn.x:a","targetDiscovered":true,"targetIP":"2001:db8::7","targetNQN":"nqn.2019-01.com.opensds:nvme:v.h","targetPort":"4420","targetPortal":["[2001:db8::7]:4420","10.0.0.9:4420"],"transporType":"tcp"}}"#
     );
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use osds_connector::iscsi::Iscsi;
+use osds_connector::nvme::Nvme;
 use osds_connector::{ConnectError, Machine};
 use osds_model::Initiator;
 use osds_model::host::Protocol;
@@ -24,8 +25,7 @@ pub fn initiators(machine: &Machine, node: &str) -> Result<Vec<Initiator>, Conne
     if let Some(port_name) = Iscsi::initiator(machine)? {
         all.push(Initiator { port_name, protocol: Protocol::Iscsi });
     }
-    let nqn = machine.read(&machine.path("etc/nvme/hostnqn"))?;
-    if let Some(port_name) = nqn.filter(|nqn| !nqn.is_empty()) {
+    if let Some(port_name) = Nvme::host_nqn(machine)? {
         all.push(Initiator { port_name, protocol: Protocol::NvmeOf });
     }
     // Any name will do for devices of the machine itself, as long as no other node has it.

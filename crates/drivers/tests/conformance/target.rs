@@ -132,6 +132,7 @@ pub async fn a_granted_host_reaches_the_blocks_and_nobody_else(bench: &dyn Bench
     let way = let_in(&*driver, A, ReadWrite).await;
     match &way {
         Connection::Iscsi { lun, portals, .. } => assert!(*lun != 0 && !portals.is_empty()),
+        Connection::NvmeOf { nqn, portals, .. } => assert!(!nqn.is_empty() && !portals.is_empty()),
         Connection::Local { path } => assert!(path.starts_with('/')),
     }
     put(bench, A, &way, 3, b'a').await.unwrap();

@@ -357,6 +357,38 @@ impl Serialize for ConnectionData<'_> {
                 }
                 .serialize(serializer)
             }
+            Connection::NvmeOf { nqn, portals, host_nqn } => {
+                /// The keys of the original, its spelling of one included; it knows one port.
+                #[derive(Serialize)]
+                #[serde(rename_all = "camelCase")]
+                struct NvmeOf<'a> {
+                    access_mode: &'a str,
+                    discard: bool,
+                    host_nqn: &'a str,
+                    target_discovered: bool,
+                    #[serde(rename = "targetIP")]
+                    target_ip: &'a str,
+                    #[serde(rename = "targetNQN")]
+                    target_nqn: &'a str,
+                    target_port: &'a str,
+                    target_portal: &'a [String],
+                    transpor_type: &'a str,
+                }
+                let first = portals.first().and_then(|portal| portal.rsplit_once(':'));
+                let (ip, port) = first.unwrap_or_default();
+                NvmeOf {
+                    access_mode: self.mode.as_str(),
+                    discard: self.mode == AttachMode::ReadWrite,
+                    host_nqn,
+                    target_discovered: true,
+                    target_ip: ip.trim_start_matches('[').trim_end_matches(']'),
+                    target_nqn: nqn,
+                    target_port: port,
+                    target_portal: portals,
+                    transpor_type: "tcp",
+                }
+                .serialize(serializer)
+            }
             Connection::Local { path } => {
                 #[derive(Serialize)]
                 #[serde(rename_all = "camelCase")]
