@@ -26,8 +26,11 @@ use crate::{packages, workspace};
 pub enum Lab {
     /// Run the scenes, each with a control that shows that it can fail.
     Test {
-        /// Only scenes with this word in their name.
+        /// Only scenes with this word in their name, long ones too.
         filter: Option<String>,
+        /// Also the scenes that take too long for every push.
+        #[arg(long)]
+        long: bool,
         /// Let the guests run on afterwards, for `lab shell`.
         #[arg(long)]
         keep: bool,
@@ -84,10 +87,10 @@ pub enum Outcome {
     Skipped(String),
 }
 
-/// Every scene, as a step of `ci`.
+/// Every short scene, as a step of `ci`.
 pub fn whole() -> Result<Outcome> {
     match need_programs() {
-        Ok(()) => scenes::run(&Places::here()?, None, false),
+        Ok(()) => scenes::run(&Places::here()?, &scenes::Wanted::default(), false),
         Err(missing) => Ok(Outcome::Skipped(missing.to_string())),
     }
 }
@@ -96,10 +99,13 @@ pub fn whole() -> Result<Outcome> {
 pub fn run(what: &Lab) -> Result<ExitCode> {
     let places = Places::here()?;
     match what {
-        Lab::Test { filter, keep } => match scenes::run(&places, filter.as_deref(), *keep)? {
-            Outcome::Held => {}
-            Outcome::Failed | Outcome::Skipped(_) => return Ok(ExitCode::FAILURE),
-        },
+        Lab::Test { filter, long, keep } => {
+            let wanted = scenes::Wanted { word: filter.clone(), long: *long };
+            match scenes::run(&places, &wanted, *keep)? {
+                Outcome::Held => {}
+                Outcome::Failed | Outcome::Skipped(_) => return Ok(ExitCode::FAILURE),
+            }
+        }
         Lab::Up => {
             let image = image::ensure(&places)?;
             cluster::binaries(&places)?;

@@ -209,7 +209,7 @@ pub struct Backend {
     /// How hosts reach its volumes.
     #[serde(default)]
     pub target: TargetKind,
-    /// The built-in target's settings.
+    /// The iSCSI target's settings, the built-in one's and the kernel's.
     #[serde(default)]
     pub iscsi: Iscsi,
     /// The local target's settings.
@@ -224,16 +224,21 @@ pub enum TargetKind {
     /// The built-in iSCSI target.
     #[default]
     Embedded,
+    /// The iSCSI target of this machine's kernel.
+    Lio,
     /// Loop devices, for hosts that are this machine.
     Local,
 }
 
 impl TargetKind {
+    /// Every one there is.
+    pub const ALL: [Self; 3] = [Self::Embedded, Self::Lio, Self::Local];
+
     /// What its hosts speak; the word that pools have for it in their driver YAML.
     #[must_use]
     pub const fn protocol(self) -> Protocol {
         match self {
-            Self::Embedded => Protocol::Iscsi,
+            Self::Embedded | Self::Lio => Protocol::Iscsi,
             Self::Local => Protocol::Local,
         }
     }
@@ -279,7 +284,7 @@ impl TryFrom<String> for StorageKind {
     }
 }
 
-/// `[backend.iscsi]`: the built-in target.
+/// `[backend.iscsi]`: the built-in target, and the kernel's (`lio`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Iscsi {

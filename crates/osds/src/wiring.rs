@@ -1,14 +1,16 @@
 //! Which parts there are and how they hold together: the only place that names concrete stores,
 //! drivers and targets. Everything else knows them by their traits, so a new backend is a line
-//! here.
+//! in `wiring/backend.rs`.
 //!
 //! ```text
-//! REST -> Controller -> Dock (one for each backend) -> FileStorage | FusionStorage
-//!            |                          |      `----> EmbeddedTarget | LocalTarget | the array
+//! REST -> Controller -> Dock (one for each backend) -> a storage driver
+//!            |                          |      `----> a target driver, or the array
 //!          Store                     Ledger
 //! ```
 //! Making the parts opens files and binds ports, and so may fail; nothing is served before all of
 //! them are made.
+
+mod backend;
 
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
@@ -16,24 +18,19 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use osds_controller::{Controller, Docks, Settings, SystemClock};
 use osds_dock::{Dock, Identity, Ledger};
 use osds_dock_api::DockApi;
-use osds_drivers::config::{FileConfig, FilePoolConfig, FusionStorageConfig, Loaded};
-use osds_drivers::storage::file::FileStorage;
-use osds_drivers::storage::fusionstorage::{FusionStorage, Patience};
-use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
-use osds_drivers::target::fusionstorage::FusionStorageTarget;
-use osds_drivers::target::local::LocalTarget;
-use osds_drivers::{DriverError, StorageDriver, TargetDriver};
-use osds_iscsi::Limits;
+use osds_drivers::config::FileConfig;
+use osds_drivers::target::embedded::EmbeddedTarget;
 use osds_keyring::Keyring;
-use osds_keyring::password::Written;
 use osds_model::Volume;
 use osds_store::{EmbeddedStore, MemoryStore, Store};
 use tracing::{info, warn};
 
+use self::backend::{Place, Pools};
+pub(crate) use self::backend::{load, load_array};
 use crate::config::{Backend, Config, Iscsi, Local, StorageKind, StoreKind, TargetKind, duration};
 use crate::node::Node;
 use crate::space;
@@ -66,7 +63,7 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     let mut docks = Vec::new();
     let mut targets = Vec::new();
     let mut by_id = Docks::new();
-    for BackendWithStorage { backend, storage } in backends(config, default_iscsi)? {
+    for (backend, pools) in backends(config, default_iscsi)? {
         let identity = Identity {
             id: node.dock_id(&backend.name),
             name: backend.name.clone(),
@@ -75,40 +72,14 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
             node: node.name.clone(),
         };
         let id = identity.id;
-        let ledger = Ledger::open(data_dir.join("docks").join(&backend.name).join("ledger"))
+        let home = data_dir.join("docks").join(&backend.name);
+        let ledger = Ledger::open(home.join("ledger"))
             .with_context(|| format!("backend {}", backend.name))?;
-        let failed =
-            |error: DriverError| anyhow::anyhow!("backend {}: {}", backend.name, error.chain());
-        let (storage, target): (Arc<dyn StorageDriver>, Arc<dyn TargetDriver>) = match storage {
-            Storage::Files(config) => {
-                let directories = config.pools.iter().map(|pool| pool.path.clone());
-                let directories: Vec<_> = directories.collect();
-                let target: Arc<dyn TargetDriver> = match backend.target {
-                    TargetKind::Embedded => {
-                        let settings = target_settings(&backend.iscsi)?;
-                        let target = EmbeddedTarget::start(settings).map_err(failed)?;
-                        target.keep_reservations_on(Arc::new(ledger.reservations()));
-                        targets.push(target.clone());
-                        Arc::new(target)
-                    }
-                    TargetKind::Local => {
-                        let drain_timeout = duration(backend.local.drain_timeout)?;
-                        Arc::new(LocalTarget::start(directories, drain_timeout).map_err(failed)?)
-                    }
-                };
-                // Beside the backend's ledger it is noted which directories its pools are.
-                let notes = data_dir.join("docks").join(&backend.name).join("pools.json");
-                let storage = FileStorage::with_notes(config, &notes).map_err(failed)?;
-                (Arc::new(storage), target)
-            }
-            Storage::Array(config) => {
-                let storage = FusionStorage::new(&config, Patience::default()).map_err(failed)?;
-                let journal = data_dir.join("docks").join(&backend.name).join("array");
-                let target = FusionStorageTarget::new(storage.clone(), &config, journal);
-                (Arc::new(storage), Arc::new(target.map_err(failed)?))
-            }
-        };
-        let dock = Arc::new(Dock::new(identity, storage, target, ledger, Arc::clone(&keys)));
+        let place = Place { backend: &backend, ledger: &ledger, home: &home };
+        let storage = backend::storage(&place, pools)?;
+        let target = backend::target(&place, &storage, &mut targets)?;
+        let dock = Dock::new(identity, storage.driver, target, ledger, Arc::clone(&keys));
+        let dock = Arc::new(dock);
         by_id.insert(id, Arc::clone(&dock) as Arc<dyn DockApi>);
         docks.push(dock);
     }
@@ -121,53 +92,6 @@ pub(crate) fn build(config: &Config, default_iscsi: Option<SocketAddr>) -> Resul
     let controller = Controller::new(store, by_id, Arc::new(SystemClock), settings)
         .with_chap(config.iscsi.chap, keys);
     Ok(Parts { controller, docks, targets })
-}
-
-/// Reads a backend's driver YAML.
-pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
-    let loaded =
-        FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))?;
-    let spoken = backend.target.protocol().as_str();
-    for FilePoolConfig { pool, .. } in &loaded.config.pools {
-        let said = &pool.extras.io_connectivity.access_protocol;
-        // Profiles choose pools by this word: a wrong one gets volumes that their hosts cannot use.
-        anyhow::ensure!(
-            said.is_empty() || !is_known_target(said) || said.eq_ignore_ascii_case(spoken),
-            "backend {}: pool {} says accessProtocol: {said}, and its target speaks {spoken}; \
-             write accessProtocol: {spoken} in {}, or another target in osds.toml",
-            backend.name,
-            pool.name,
-            backend.config.display()
-        );
-    }
-    Ok(loaded)
-}
-
-/// Reads the driver YAML of an array, its password opened.
-pub(crate) fn load_array(
-    backend: &Backend,
-    key_file: &Path,
-) -> Result<Loaded<FusionStorageConfig>> {
-    let about = || format!("backend {}", backend.name);
-    let mut loaded = FusionStorageConfig::load(&backend.config).with_context(about)?;
-    anyhow::ensure!(
-        backend.target == TargetKind::Embedded,
-        "backend {}: an array is its own target; leave target out",
-        backend.name
-    );
-    let config = &mut loaded.config;
-    let password = Written { encrypted: config.encrypted, key_file };
-    let password = password.open(config.password.expose()).with_context(|| {
-        format!("backend {}: password in {}", backend.name, backend.config.display())
-    })?;
-    config.password = osds_drivers::config::Secret::new(password.reveal());
-    Ok(loaded)
-}
-
-/// Whether the word is one that a target of ours speaks; the original's files have others.
-fn is_known_target(word: &str) -> bool {
-    let all = [TargetKind::Embedded, TargetKind::Local];
-    all.iter().any(|kind| kind.protocol().as_str().eq_ignore_ascii_case(word))
 }
 
 /// The keys of an earlier start, or, where nothing was sealed yet, a new one.
@@ -200,50 +124,24 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>> {
     })
 }
 
-struct BackendWithStorage {
-    backend: Backend,
-    storage: Storage,
-}
-
-enum Storage {
-    Files(FileConfig),
-    Array(Box<FusionStorageConfig>),
-}
-
-fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<BackendWithStorage>> {
+fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<(Backend, Pools)>> {
     if config.backends.is_empty() {
         return Ok(vec![default_backend(&config.data_dir, default_iscsi)?]);
     }
-    let with_storage = |backend: &Backend| -> Result<BackendWithStorage> {
-        let (storage, warnings) = match backend.driver {
-            StorageKind::File => {
-                let Loaded { config, warnings } = load(backend)?;
-                (Storage::Files(config), warnings)
-            }
-            StorageKind::FusionStorage => {
-                let Loaded { config, warnings } = load_array(backend, &config.key_file())?;
-                (Storage::Array(Box::new(config)), warnings)
-            }
-            StorageKind::NotYet(driver) => bail!(
-                "backend {}: osds has no driver {} yet; put its block into comments",
-                backend.name,
-                driver.name
-            ),
-        };
-        warnings.iter().for_each(|warning| warn!("{warning}"));
-        Ok(BackendWithStorage { backend: backend.clone(), storage })
-    };
-    let all = config.backends.iter().map(with_storage).collect::<Result<Vec<_>>>()?;
-    let files = all.iter().filter_map(|one| match &one.storage {
-        Storage::Files(pools) => Some((&*one.backend.name, pools)),
-        Storage::Array(_) => None,
+    let key_file = config.key_file();
+    let all = config.backends.iter();
+    let all = all.map(|backend| Ok((backend.clone(), backend::read(backend, &key_file)?)));
+    let all = all.collect::<Result<Vec<_>>>()?;
+    let files = all.iter().filter_map(|(backend, pools)| match pools {
+        Pools::Files(pools) => Some((&*backend.name, pools)),
+        Pools::Array(_) => None,
     });
     space::promised_twice(files).iter().for_each(|warning| warn!("{warning}"));
     Ok(all)
 }
 
 /// Two file pools in the data directory: what a first try needs and no more.
-fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<BackendWithStorage> {
+fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<(Backend, Pools)> {
     let mut iscsi = Iscsi::default();
     if let Some(listen) = listen {
         iscsi.listen = vec![listen];
@@ -261,19 +159,5 @@ fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<Backen
     let config = FileConfig::parse(&data_dir.join("built-in.yaml"), yaml)
         .context("the built-in driver configuration")?
         .config;
-    Ok(BackendWithStorage { backend, storage: Storage::Files(config) })
-}
-
-fn target_settings(iscsi: &Iscsi) -> Result<EmbeddedSettings> {
-    let limits = Limits {
-        connections_total: iscsi.max_connections,
-        drain_timeout: duration(iscsi.drain_timeout)?,
-        ..Limits::default()
-    };
-    Ok(EmbeddedSettings {
-        listen: iscsi.listen.clone(),
-        advertise: iscsi.advertise.clone(),
-        iqn_prefix: iscsi.iqn_prefix.clone(),
-        limits,
-    })
+    Ok((backend, Pools::Files(config)))
 }

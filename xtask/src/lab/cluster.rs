@@ -21,9 +21,11 @@ pub const GUESTS: [Identity; 3] = [
         name: "store",
         address: "10.9.0.1",
         card: 1,
-        modules: "dm-mod,ext4",
+        modules: "dm-mod,dm-delay,ext4,loop,target_core_mod,target_core_iblock,target_core_file,\
+                  iscsi_target_mod,nvmet,nvmet-tcp",
         memory: 768,
-        disk: Some(4),
+        // For osds and its files, and for volumes that are block devices.
+        disks: &[4, 4],
     },
     Identity {
         name: "a",
@@ -31,7 +33,7 @@ pub const GUESTS: [Identity; 3] = [
         card: 2,
         modules: "iscsi_tcp,sd_mod,sg,nvme-tcp",
         memory: 320,
-        disk: None,
+        disks: &[],
     },
     Identity {
         name: "b",
@@ -39,7 +41,7 @@ pub const GUESTS: [Identity; 3] = [
         card: 3,
         modules: "iscsi_tcp,sd_mod,sg,nvme-tcp",
         memory: 320,
-        disk: None,
+        disks: &[],
     },
 ];
 

@@ -32,8 +32,8 @@ pub struct Identity {
     pub modules: &'static str,
     /// MiB of memory.
     pub memory: u32,
-    /// GiB of an empty disk of its own, if it has one.
-    pub disk: Option<u64>,
+    /// GiB of each empty disk of its own, /dev/vdb and so on. They outlive a reset.
+    pub disks: &'static [u64],
 }
 
 /// A running guest.
@@ -68,13 +68,15 @@ impl Guest {
         let root = image.root.display();
         qemu.args(["-drive", &format!("if=none,id=root,format=raw,readonly=on,file={root}")]);
         qemu.args(["-device", "virtio-blk-pci,drive=root"]);
-        if let Some(gib) = who.disk {
-            let disk = home.join("disk.img");
+        for (number, gib) in who.disks.iter().enumerate() {
+            let disk = home.join(format!("disk{number}.img"));
             File::create(&disk)
                 .and_then(|file| file.set_len(gib << 30))
                 .context("the guest's disk")?;
-            let drive = format!("if=none,id=disk,format=raw,cache=unsafe,file={}", disk.display());
-            qemu.args(["-drive", &drive, "-device", "virtio-blk-pci,drive=disk,serial=lab"]);
+            let file = disk.display();
+            let drive = format!("if=none,id=disk{number},format=raw,cache=unsafe,file={file}");
+            let device = format!("virtio-blk-pci,drive=disk{number},serial=lab{number}");
+            qemu.args(["-drive", &drive, "-device", &device]);
         }
         let lan = format!("socket,id=lan,mcast=230.9.0.1:{network},localaddr=127.0.0.1");
         let card =

@@ -21,23 +21,52 @@ const STORE_SCRIPT: &str = include_str!("../../../lab/scripts/store.sh");
 const DAEMON_SCRIPT: &str = include_str!("../../../lab/scripts/daemon.sh");
 const LOGIN_SCRIPT: &str = include_str!("../../../lab/scripts/login.sh");
 
-/// A scene, and its name.
-type Scene = (&'static str, fn(&Stage<'_>, &mut Checks) -> Result<()>);
+/// How a scene is played.
+type Play = fn(&Stage<'_>, &mut Checks) -> Result<()>;
 
-/// Everything there is to play, in this order: later scenes may find what earlier ones made.
-const SCENES: [Scene; 3] = [
-    ("disk: one writes, one reads, the target says so", disk::play),
-    ("shared: reservations, compare and write, OCFS2", shared::play),
-    ("fence: a frozen host is put out", fence::play),
+/// How much of the time of everybody who pushes a scene may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// Played at every push: all of these together in five minutes on busy cores.
+    Short,
+    /// Played by `lab test --long`, or when it is named.
+    #[allow(dead_code, reason = "the first one comes with the kernel's target")]
+    Long,
+}
+use Length::Short;
+
+/// Everything there is to play, in this order. Each clears the stage after it.
+const SCENES: [(Length, &str, Play); 3] = [
+    (Short, "disk: one writes, one reads, the target says so", disk::play),
+    (Short, "shared: reservations, compare and write, OCFS2", shared::play),
+    (Short, "fence: a frozen host is put out", fence::play),
 ];
 
+/// Which scenes to play.
+#[derive(Default)]
+pub struct Wanted {
+    /// Those with this word in their name, whatever their length.
+    pub word: Option<String>,
+    /// The long ones, too.
+    pub long: bool,
+}
+
+impl Wanted {
+    fn has(&self, length: Length, name: &str) -> bool {
+        match &self.word {
+            Some(word) => name.contains(&**word),
+            None => self.long || length == Short,
+        }
+    }
+}
+
 /// Plays them.
-pub fn run(places: &Places, filter: Option<&str>, keep: bool) -> Result<Outcome> {
+pub fn run(places: &Places, wanted: &Wanted, keep: bool) -> Result<Outcome> {
     let image = image::ensure(places)?;
     cluster::binaries(places)?;
     let mut guests = cluster::start(places, &image)?;
     let mut checks = Checks::new();
-    let result = play(&guests, filter, &mut checks);
+    let result = play(&guests, wanted, &mut checks);
     checks.end("the lab", result);
     let good = checks.sum_up();
     if !good {
@@ -64,14 +93,14 @@ fn tell(places: &Places, guest: &Guest) {
     }
 }
 
-fn play(guests: &[Guest], filter: Option<&str>, checks: &mut Checks) -> Result<()> {
+fn play(guests: &[Guest], wanted: &Wanted, checks: &mut Checks) -> Result<()> {
     let [store, a, b] = guests else { anyhow::bail!("the lab has three guests") };
     store.must(STORE_SCRIPT)?;
     store.must(DAEMON_SCRIPT).context("osds does not start on the storage host")?;
     checks.say("osds serves on the storage host");
     let stage = Stage::set(store, a, b)?;
-    for (name, scene) in SCENES {
-        if filter.is_none_or(|word| name.contains(word)) {
+    for (length, name, scene) in SCENES {
+        if wanted.has(length, name) {
             checks.say(name);
             let result = scene(&stage, checks);
             checks.end(name, result);
