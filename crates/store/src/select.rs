@@ -7,7 +7,9 @@
 //! What is asked for narrows and no more: whoever shows records still looks whether they are the ones.
 
 use imbl::OrdSet;
-use osds_model::id::{AttachmentId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId};
+use osds_model::id::{
+    AttachmentId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+};
 use osds_model::{Host, Snapshot, Volume};
 use uuid::Uuid;
 
@@ -30,6 +32,8 @@ pub struct VolumesWhere {
     pub profiles: OneOf<ProfileId>,
     /// One of these pools.
     pub pools: OneOf<PoolId>,
+    /// One of these groups.
+    pub groups: OneOf<GroupId>,
     /// One of these status words.
     pub statuses: OneOf<String>,
 }
@@ -89,6 +93,7 @@ impl View {
         ways.under(&index.volumes_of_tenant, has.tenants.as_deref());
         ways.under(&index.volumes_of_profile, has.profiles.as_deref());
         ways.under(&index.volumes_in_pool, has.pools.as_deref());
+        ways.under(&index.volumes_of_group, has.groups.as_deref());
         ways.words(&index.volumes_by_status, has.statuses.as_deref());
         ways.meet(|| Box::new(self.iter::<Volume>().map(|volume| volume.id)))
     }

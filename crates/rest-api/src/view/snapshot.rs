@@ -79,6 +79,15 @@ impl<'a> SnapshotView<'a> {
     }
 }
 
+impl SnapshotView<'_> {
+    /// The same for a tenant, as [`super::VolumeView::for_tenant`].
+    #[must_use]
+    pub fn for_tenant(mut self, fault: Option<&Fault>) -> Self {
+        self.status_reason = fault.map_or("", |fault| fault.kind.for_tenant()).into();
+        self
+    }
+}
+
 impl Listed for SnapshotView<'_> {
     const FIELDS: &'static [&'static str] = &[
         "Id",

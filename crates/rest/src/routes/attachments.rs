@@ -14,8 +14,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use osds_controller::{
-    Attached, AttachmentUpdate, AttachmentsWhere, Caller, HostRef, NewAttachment, NewHost,
-    attachment_status,
+    Attached, AttachmentUpdate, AttachmentsWhere, Caller, Controller, Error, HostRef,
+    NewAttachment, NewHost, attachment_status,
 };
 use osds_model::host::Protocol;
 use osds_model::{AccessType, Attachment, AttachmentId, HostId, Initiator, Publication, Volume};
@@ -24,7 +24,8 @@ use osds_rest_api::{AttachmentStatsView, AttachmentView, ErrorBody, json, reques
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ids, list_query, texts, words};
+use super::waited::Waited;
+use super::{given, ids, list_query, texts, words};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -78,12 +79,8 @@ async fn create(
         metadata: new.metadata,
     };
     let caller = Caller { once, ..scope.caller.clone() };
-    let mut attached = app.controller.attach(&caller, new).await?;
-    if let Some(limit) = prefer.wait() {
-        let id = attached.attachment().id;
-        attached = after(&app, &scope, id, limit).await.unwrap_or(attached);
-    }
-    Ok(prefer.applied(answer::accepted(&revealed(&app, &attached, &scope))))
+    let attached = app.controller.attach(&caller, new).await?;
+    Ok(prefer.accepted(&app, &scope, attached).await)
 }
 
 /// The attachments; their passwords are not in a list.
@@ -112,11 +109,12 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
         tenants: texts(&query, "TenantId"),
         statuses: words(&query, "Status"),
     };
-    let page = app.controller.attachments(&scope.caller, &has, |attachments| {
-        json::write(&query.page(attachments, |(volume, host, attachment)| {
-            shown(volume, host, attachment, &scope)
-        }))
-    });
+    let page =
+        app.controller.attachments(&scope.caller, &has, |attachments| {
+            json::write(&query.page(attachments, |(volume, host, attachment)| {
+                view(volume, host, attachment, &scope)
+            }))
+        });
     Ok(answer::ok_bytes(page))
 }
 
@@ -139,12 +137,7 @@ async fn show(
     scope: Scope,
     prefer: Prefer,
 ) -> Result<Response, Failure> {
-    let mut attached = app.controller.attachment(&scope.caller, scope.id())?;
-    if let Some(limit) = prefer.wait() {
-        app.controller.wait_for_attachment(attached.attachment().id, limit).await;
-        attached = app.controller.attachment(&scope.caller, scope.id())?;
-    }
-    Ok(prefer.applied(answer::ok(&revealed(&app, &attached, &scope))))
+    prefer.shown::<Attached>(&app, &scope).await
 }
 
 /// What the host did with the volume since it was let in, as the target counts it; all noughts
@@ -180,10 +173,9 @@ async fn update(
     scope: Scope,
     Sent(update): Sent<request::AttachmentUpdate>,
 ) -> Result<Response, Failure> {
-    let mountpoint = update.mountpoint.filter(|text| !text.is_empty());
-    let update = AttachmentUpdate { mountpoint };
+    let update = AttachmentUpdate { mountpoint: given(update.mountpoint) };
     let attached = app.controller.update_attachment(&scope.caller, scope.id(), update).await?;
-    Ok(answer::ok(&view(&attached, &scope)))
+    Ok(answer::ok(&attached.view(&scope)))
 }
 
 /// Asks for a host to lose a volume. It is confirmed (the attachment is gone) only when the
@@ -213,28 +205,11 @@ async fn delete(
     let force = url::query_pairs(uri.query().unwrap_or_default())
         .any(|(key, value)| key.eq_ignore_ascii_case("force") && value == "true");
     let id = app.controller.detach(&scope.caller, scope.id(), force).await?;
-    let left = match prefer.wait() {
-        Some(limit) => after(&app, &scope, id, limit).await,
-        None => None,
-    };
-    let response = match left {
-        Some(attached) => answer::accepted(&view(&attached, &scope)),
-        None => answer::accepted_empty(),
-    };
-    Ok(prefer.applied(response))
-}
-
-/// With its passwords: for the one who attached.
-fn revealed<'a>(app: &App, attached: &'a Attached, scope: &Scope) -> AttachmentView<'a> {
-    view(attached, scope).revealing(app.controller.reveal(attached))
-}
-
-fn view<'a>(attached: &'a Attached, scope: &Scope) -> AttachmentView<'a> {
-    shown(&attached.volume, attached.host, attached.attachment(), scope)
+    Ok(prefer.gone::<Attached>(&app, &scope, id).await)
 }
 
 /// An administrator sees the cause of a fault, its tenant what sort of fault it is.
-fn shown<'a>(
+fn view<'a>(
     volume: &Volume,
     host: HostId,
     attachment: &'a Attachment,
@@ -244,10 +219,30 @@ fn shown<'a>(
     if scope.caller.admin { view } else { view.for_tenant(attachment) }
 }
 
-/// The attachment as it is when it has settled or the time is over; `None` when it is gone.
-async fn after(app: &App, scope: &Scope, id: AttachmentId, limit: Duration) -> Option<Attached> {
-    app.controller.wait_for_attachment(id, limit).await;
-    app.controller.attachment(&scope.caller, &id.to_string()).ok()
+impl Waited for Attached {
+    type Id = AttachmentId;
+    type View<'a> = AttachmentView<'a>;
+
+    fn id(&self) -> AttachmentId {
+        self.attachment().id
+    }
+
+    fn look(controller: &Controller, scope: &Scope, id: &str) -> Result<Self, Error> {
+        controller.attachment(&scope.caller, id)
+    }
+
+    async fn settle(controller: &Controller, id: AttachmentId, limit: Duration) {
+        controller.wait_for_attachment(id, limit).await;
+    }
+
+    fn view<'a>(&'a self, scope: &Scope) -> AttachmentView<'a> {
+        view(&self.volume, self.host, self.attachment(), scope)
+    }
+
+    /// With its passwords: for the one who attached.
+    fn view_alone<'a>(&'a self, app: &App, scope: &Scope) -> AttachmentView<'a> {
+        self.view(scope).revealing(app.controller.reveal(self))
+    }
 }
 
 /// A host as the first generation of clients describes it; those knew iSCSI only.

@@ -4,16 +4,19 @@
 //! An empty list is `null`, as in the original: its lists of groups are of an older kind than others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{Caller, GroupUpdate, Grouped, NewGroup};
+use osds_controller::{Caller, Controller, Error, GroupUpdate, Grouped, NewGroup};
+use osds_model::GroupId;
 use osds_rest_api::{ErrorBody, VolumeGroupView, json, request};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::list_query;
+use super::waited::Waited;
+use super::{given, list_query};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -55,7 +58,7 @@ async fn create(
     };
     let caller = Caller { once, ..scope.caller.clone() };
     let group = app.controller.create_group(&caller, new).await?;
-    Ok(answer::accepted(&view(&group)))
+    Ok(answer::accepted(&group.view(&scope)))
 }
 
 /// The groups.
@@ -103,12 +106,7 @@ async fn show(
     scope: Scope,
     prefer: Prefer,
 ) -> Result<Response, Failure> {
-    let mut group = app.controller.group(&scope.caller, scope.id())?;
-    if let Some(limit) = prefer.wait() {
-        app.controller.wait_for_group(group.group.id, limit).await;
-        group = app.controller.group(&scope.caller, scope.id())?;
-    }
-    Ok(prefer.applied(answer::ok(&view(&group))))
+    prefer.shown::<Grouped>(&app, &scope).await
 }
 
 /// Edits what a group is called, and who is in it: all of it, or nothing.
@@ -127,16 +125,14 @@ async fn update(
     scope: Scope,
     Sent(update): Sent<request::VolumeGroupUpdate>,
 ) -> Result<Response, Failure> {
-    // Nothing can be emptied, as in the original.
-    let given = |text: &String| !text.is_empty();
     let update = GroupUpdate {
-        name: update.name.filter(given),
-        description: update.description.filter(given),
+        name: given(update.name),
+        description: given(update.description),
         add: update.add_volumes,
         remove: update.remove_volumes,
     };
     let group = app.controller.update_group(&scope.caller, scope.id(), update).await?;
-    Ok(answer::accepted(&view(&group)))
+    Ok(answer::accepted(&group.view(&scope)))
 }
 
 /// Asks for a group to be gone, with every volume in it.
@@ -161,15 +157,26 @@ async fn delete(
     prefer: Prefer,
 ) -> Result<Response, Failure> {
     let id = app.controller.delete_group(&scope.caller, scope.id()).await?;
-    let Some(limit) = prefer.wait() else { return Ok(answer::accepted_empty()) };
-    app.controller.wait_for_group(id, limit).await;
-    let response = match app.controller.group(&scope.caller, scope.id()) {
-        Ok(group) => answer::accepted(&view(&group)),
-        Err(_) => answer::accepted_empty(),
-    };
-    Ok(prefer.applied(response))
+    Ok(prefer.gone::<Grouped>(&app, &scope, id).await)
 }
 
-fn view(group: &Grouped) -> VolumeGroupView<'_> {
-    VolumeGroupView::of(&group.group, group.status)
+impl Waited for Grouped {
+    type Id = GroupId;
+    type View<'a> = VolumeGroupView<'a>;
+
+    fn id(&self) -> GroupId {
+        self.group.id
+    }
+
+    fn look(controller: &Controller, scope: &Scope, id: &str) -> Result<Self, Error> {
+        controller.group(&scope.caller, id)
+    }
+
+    async fn settle(controller: &Controller, id: GroupId, limit: Duration) {
+        controller.wait_for_group(id, limit).await;
+    }
+
+    fn view<'a>(&'a self, _scope: &Scope) -> VolumeGroupView<'a> {
+        VolumeGroupView::of(&self.group, self.status)
+    }
 }

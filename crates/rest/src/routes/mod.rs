@@ -13,6 +13,7 @@ mod profiles;
 mod snapshots;
 mod versions;
 mod volumes;
+mod waited;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -111,6 +112,11 @@ fn ids<I: FromStr>(query: &ListQuery, field: &str) -> OneOf<I> {
 
 fn texts<T: for<'t> From<&'t str>>(query: &ListQuery, field: &str) -> OneOf<T> {
     Some(query.wanted(field)?.iter().map(|text| text.as_str().into()).collect())
+}
+
+/// Nothing can be emptied, as in the original, where an empty text is one that was not given.
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn words(query: &ListQuery, field: &str) -> OneOf<String> {

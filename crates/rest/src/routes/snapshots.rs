@@ -10,14 +10,16 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use osds_controller::{
-    Caller, NewSnapshot, SnapshotUpdate, SnapshotsWhere, Snapshotted, snapshot_status,
+    Caller, Controller, Error, NewSnapshot, SnapshotUpdate, SnapshotsWhere, Snapshotted,
+    snapshot_status,
 };
 use osds_model::{Snapshot, SnapshotId, SnapshotState};
 use osds_rest_api::{ErrorBody, SnapshotView, json, request};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ids, list_query, texts, words};
+use super::waited::Waited;
+use super::{given, ids, list_query, texts, words};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -61,11 +63,8 @@ async fn create(
         metadata: new.metadata,
     };
     let caller = Caller { once, ..scope.caller.clone() };
-    let mut made = app.controller.create_snapshot(&caller, new).await?;
-    if let Some(limit) = prefer.wait() {
-        made = after(&app, &scope, made.snapshot.id, limit).await.unwrap_or(made);
-    }
-    Ok(prefer.applied(answer::accepted(&view(&made))))
+    let made = app.controller.create_snapshot(&caller, new).await?;
+    Ok(prefer.accepted(&app, &scope, made).await)
 }
 
 /// The snapshots.
@@ -92,7 +91,7 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
         volumes: ids(&query, "VolumeId"),
     };
     let page = app.controller.snapshots(&scope.caller, &has, |snapshots| {
-        json::write(&query.page(snapshots, |(snapshot, state)| shown(snapshot, state)))
+        json::write(&query.page(snapshots, |(snapshot, state)| view(snapshot, state, &scope)))
     });
     Ok(answer::ok_bytes(page))
 }
@@ -116,12 +115,7 @@ async fn show(
     scope: Scope,
     prefer: Prefer,
 ) -> Result<Response, Failure> {
-    let mut found = app.controller.snapshot(&scope.caller, scope.id())?;
-    if let Some(limit) = prefer.wait() {
-        app.controller.wait_for_snapshot(found.snapshot.id, limit).await;
-        found = app.controller.snapshot(&scope.caller, scope.id())?;
-    }
-    Ok(prefer.applied(answer::ok(&view(&found))))
+    prefer.shown::<Snapshotted>(&app, &scope).await
 }
 
 /// Edits what a snapshot is called, and adds metadata to it.
@@ -140,15 +134,13 @@ async fn update(
     scope: Scope,
     Sent(update): Sent<request::SnapshotUpdate>,
 ) -> Result<Response, Failure> {
-    // Nothing can be emptied, as in the original.
-    let given = |text: &String| !text.is_empty();
     let update = SnapshotUpdate {
-        name: update.name.filter(given),
-        description: update.description.filter(given),
+        name: given(update.name),
+        description: given(update.description),
         metadata: update.metadata,
     };
     let snapshot = app.controller.update_snapshot(&scope.caller, scope.id(), update).await?;
-    Ok(answer::ok(&view(&snapshot)))
+    Ok(answer::ok(&Waited::view(&snapshot, &scope)))
 }
 
 /// Asks for a snapshot to be gone.
@@ -173,27 +165,33 @@ async fn delete(
     prefer: Prefer,
 ) -> Result<Response, Failure> {
     let id = app.controller.delete_snapshot(&scope.caller, scope.id()).await?;
-    let left = match prefer.wait() {
-        Some(limit) => after(&app, &scope, id, limit).await,
-        None => None,
-    };
-    let response = match left {
-        Some(snapshot) => answer::accepted(&view(&snapshot)),
-        None => answer::accepted_empty(),
-    };
-    Ok(prefer.applied(response))
+    Ok(prefer.gone::<Snapshotted>(&app, &scope, id).await)
 }
 
-fn view(snapshot: &Snapshotted) -> SnapshotView<'_> {
-    shown(&snapshot.snapshot, &snapshot.state)
+/// An administrator sees the cause of a fault, its tenant what sort of fault it is.
+fn view<'a>(snapshot: &'a Snapshot, state: &'a SnapshotState, scope: &Scope) -> SnapshotView<'a> {
+    let fault = state.fault.as_ref();
+    let view = SnapshotView::of(snapshot, snapshot_status(state), fault);
+    if scope.caller.admin { view } else { view.for_tenant(fault) }
 }
 
-fn shown<'a>(snapshot: &'a Snapshot, state: &'a SnapshotState) -> SnapshotView<'a> {
-    SnapshotView::of(snapshot, snapshot_status(state), state.fault.as_ref())
-}
+impl Waited for Snapshotted {
+    type Id = SnapshotId;
+    type View<'a> = SnapshotView<'a>;
 
-/// The snapshot as it is when it has settled or the time is over; `None` when it is gone.
-async fn after(app: &App, scope: &Scope, id: SnapshotId, limit: Duration) -> Option<Snapshotted> {
-    app.controller.wait_for_snapshot(id, limit).await;
-    app.controller.snapshot(&scope.caller, &id.to_string()).ok()
+    fn id(&self) -> SnapshotId {
+        self.snapshot.id
+    }
+
+    fn look(controller: &Controller, scope: &Scope, id: &str) -> Result<Self, Error> {
+        controller.snapshot(&scope.caller, id)
+    }
+
+    async fn settle(controller: &Controller, id: SnapshotId, limit: Duration) {
+        controller.wait_for_snapshot(id, limit).await;
+    }
+
+    fn view<'a>(&'a self, scope: &Scope) -> SnapshotView<'a> {
+        view(&self.snapshot, &self.state, scope)
+    }
 }

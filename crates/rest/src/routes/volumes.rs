@@ -10,14 +10,17 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use osds_controller::{Caller, NewVolume, VolumeUpdate, VolumesWhere, volume_status};
+use osds_controller::{
+    Caller, Controller, Error, NewVolume, VolumeUpdate, VolumesWhere, volume_status,
+};
 use osds_model::{Volume, VolumeId};
 use osds_rest_api::request::{MultiAttach, Resize};
 use osds_rest_api::{ErrorBody, IoLimitsView, VolumeView, json, request, url};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{ids, list_query, texts, words};
+use super::waited::Waited;
+use super::{given, ids, list_query, texts, words};
 use crate::auth::Scope;
 use crate::body::{New, Sent};
 use crate::errors::Failure;
@@ -70,8 +73,7 @@ async fn create(
     };
     let caller = Caller { once, ..scope.caller.clone() };
     let volume = app.controller.create_volume(&caller, new).await?;
-    let volume = settled(&app, &scope, &prefer, volume).await;
-    Ok(prefer.applied(answer::accepted(&view(&volume, &scope))))
+    Ok(prefer.accepted(&app, &scope, volume).await)
 }
 
 /// The volumes.
@@ -97,6 +99,7 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
         tenants: texts(&query, "TenantId"),
         profiles: ids(&query, "ProfileId"),
         pools: ids(&query, "PoolId"),
+        groups: ids(&query, "GroupId"),
         statuses: words(&query, "Status"),
     };
     let page = app.controller.volumes(&scope.caller, &has, |volumes| {
@@ -124,12 +127,7 @@ async fn show(
     scope: Scope,
     prefer: Prefer,
 ) -> Result<Response, Failure> {
-    let mut volume = app.controller.volume(&scope.caller, scope.id())?;
-    if let Some(limit) = prefer.wait() {
-        app.controller.wait_for_volume(volume.id, limit).await;
-        volume = app.controller.volume(&scope.caller, scope.id())?;
-    }
-    Ok(prefer.applied(answer::ok(&view(&volume, &scope))))
+    prefer.shown::<Arc<Volume>>(&app, &scope).await
 }
 
 /// Edits what a volume is called, and adds metadata to it.
@@ -148,11 +146,9 @@ async fn update(
     scope: Scope,
     Sent(update): Sent<request::VolumeUpdate>,
 ) -> Result<Response, Failure> {
-    // Nothing can be emptied, as in the original, where an empty text is one that was not given.
-    let given = |text: &String| !text.is_empty();
     let update = VolumeUpdate {
-        name: update.name.filter(given),
-        description: update.description.filter(given),
+        name: given(update.name),
+        description: given(update.description),
         metadata: update.metadata,
     };
     let volume = app.controller.update_volume(&scope.caller, scope.id(), update).await?;
@@ -183,8 +179,7 @@ async fn resize(
     Sent(Resize { new_size }): Sent<Resize>,
 ) -> Result<Response, Failure> {
     let volume = app.controller.extend_volume(&scope.caller, scope.id(), new_size).await?;
-    let volume = settled(&app, &scope, &prefer, volume).await;
-    Ok(prefer.applied(answer::accepted(&view(&volume, &scope))))
+    Ok(prefer.accepted(&app, &scope, volume).await)
 }
 
 /// Sets the limits on a volume's I/O, all of them: what is left out is not limited. Ours.
@@ -211,8 +206,7 @@ async fn limit(
 ) -> Result<Response, Failure> {
     let limits = limits.to_limits();
     let volume = app.controller.limit_volume(&scope.caller, scope.id(), limits).await?;
-    let volume = settled(&app, &scope, &prefer, volume).await;
-    Ok(prefer.applied(answer::accepted(&view(&volume, &scope))))
+    Ok(prefer.accepted(&app, &scope, volume).await)
 }
 
 /// Says whether several hosts may have a volume at once. Ours.
@@ -270,15 +264,7 @@ async fn delete(
         return Ok(answer::accepted_empty());
     }
     let id = app.controller.delete_volume(&scope.caller, scope.id()).await?;
-    let left = match prefer.wait() {
-        Some(limit) => after(&app, &scope, id, limit).await,
-        None => None,
-    };
-    let response = match left {
-        Some(volume) => answer::accepted(&view(&volume, &scope)),
-        None => answer::accepted_empty(),
-    };
-    Ok(prefer.applied(response))
+    Ok(prefer.gone::<Arc<Volume>>(&app, &scope, id).await)
 }
 
 fn view<'a>(volume: &'a Volume, scope: &Scope) -> VolumeView<'a> {
@@ -286,16 +272,23 @@ fn view<'a>(volume: &'a Volume, scope: &Scope) -> VolumeView<'a> {
     if scope.caller.admin { view } else { view.for_tenant(volume) }
 }
 
-/// The volume as it is when it has settled, if that was asked for.
-async fn settled(app: &App, scope: &Scope, prefer: &Prefer, volume: Arc<Volume>) -> Arc<Volume> {
-    match prefer.wait() {
-        None => volume,
-        Some(limit) => after(app, scope, volume.id, limit).await.unwrap_or(volume),
-    }
-}
+impl Waited for Arc<Volume> {
+    type Id = VolumeId;
+    type View<'a> = VolumeView<'a>;
 
-/// The volume as it is when it has settled or the time is over; `None` when it is gone.
-async fn after(app: &App, scope: &Scope, id: VolumeId, limit: Duration) -> Option<Arc<Volume>> {
-    app.controller.wait_for_volume(id, limit).await;
-    app.controller.volume(&scope.caller, &id.to_string()).ok()
+    fn id(&self) -> VolumeId {
+        self.id
+    }
+
+    fn look(controller: &Controller, scope: &Scope, id: &str) -> Result<Self, Error> {
+        controller.volume(&scope.caller, id)
+    }
+
+    async fn settle(controller: &Controller, id: VolumeId, limit: Duration) {
+        controller.wait_for_volume(id, limit).await;
+    }
+
+    fn view<'a>(&'a self, scope: &Scope) -> VolumeView<'a> {
+        view(self, scope)
+    }
 }

@@ -105,6 +105,18 @@ fn a_tenant_is_not_told_the_names_of_files() {
     assert_eq!(listed.json()[0]["statusReason"], volume.json()["statusReason"]);
     let seen = scene.get(&scene.volume_path(&volume.id())).expect(200);
     assert!(seen.text("statusReason").contains("planned failure"), "{seen:?}");
+
+    scene.storage.faults.heal();
+    scene.storage.faults.fail_all(Op::Snapshot, When::Before, FaultKind::Broken);
+    let whole = scene.post_wait(&format!("{TENANT}/block/volumes"), body).expect(202).id();
+    let body = json!({"name": "s", "volumeId": whole}).to_string();
+    let snapshot = scene.post_wait(&format!("{TENANT}/block/snapshots"), &body).expect(202);
+    let told = "it needs an administrator, who sees the cause (broken)";
+    assert_eq!(snapshot.text("statusReason"), told);
+    let listed = scene.get(&format!("{TENANT}/block/snapshots")).expect(200);
+    assert_eq!(listed.json()[0]["statusReason"], told);
+    let seen = scene.get(&format!("{T}/block/snapshots/{}", snapshot.id())).expect(200);
+    assert!(seen.text("statusReason").contains("planned failure"), "{seen:?}");
 }
 
 /// Each request is bounded; what they add up to is as well.

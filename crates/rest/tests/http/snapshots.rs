@@ -1,10 +1,11 @@
 //! Snapshots and copies: taken of what hosts have, shown and listed as the original does, and the
 //! bodies cannot say what is a fact.
 
+use osds_model::pool::PoolSpec;
 use serde_json::{Value, json};
 
 use crate::client::Answer;
-use crate::scene::{Scene, T};
+use crate::scene::{Scene, T, shared_pool};
 
 fn take(scene: &Scene, volume: &str, more: &Value) -> Answer {
     let mut body = json!({"name": "s", "volumeId": volume});
@@ -79,6 +80,38 @@ fn a_volume_is_made_from_a_snapshot_or_from_a_volume() {
     let words = make(json!({"name": "c", "size": 1, "snapshotId": "nope"})).expect(400).message();
     assert!(words.contains("can't find"), "{words}");
     make(json!({"name": "c", "size": 1, "sourceVolumeId": "nope"})).expect(400);
+}
+
+/// The original settles on the source's pool, and then takes whichever the selector names.
+#[test]
+fn b16_a_copy_is_made_where_its_source_is_or_not_at_all() {
+    let roomy = PoolSpec { name: "roomy".to_owned(), ..shared_pool(1000) };
+    let scene = Scene::with_pools(vec![shared_pool(14), roomy]);
+    let pool = |name: &str| {
+        let found = scene.get(&format!("{T}/pools?name={name}")).expect(200).json();
+        found[0]["id"].as_str().unwrap().to_owned()
+    };
+    let (tight, roomy) = (pool("shared"), pool("roomy"));
+    let make = |body: Value| scene.post_wait(&format!("{T}/block/volumes"), &body.to_string());
+    let anywhere = make(json!({"name": "v", "size": 1})).expect(202);
+    assert_eq!(anywhere.text("poolId"), roomy, "left to itself the selector takes the other one");
+    let source = make(json!({"name": "v", "size": 4, "poolId": tight})).expect(202).id();
+    let snapshot = take(&scene, &source, &json!({})).expect(202).id();
+    let copy = json!({"name": "c", "size": 4, "snapshotId": snapshot});
+    let made = make(copy.clone()).expect(202);
+    assert_eq!((made.text("status"), made.text("poolId")), ("available".into(), tight.clone()));
+    let mut elsewhere = copy.clone();
+    elsewhere["poolId"] = json!(roomy);
+    make(elsewhere).expect(400);
+    // No room where the source is: refused, however much there is elsewhere.
+    let words = make(copy).expect(400).message();
+    assert!(words.contains("shared"), "it names the pool: {words}");
+    let clone = make(json!({"name": "c", "size": 1, "sourceVolumeId": source})).expect(400);
+    assert!(clone.message().contains("size"), "{clone:?}");
+    assert_eq!(
+        scene.get(&format!("{T}/block/volumes?poolId={roomy}")).json().as_array().map(Vec::len),
+        Some(1)
+    );
 }
 
 #[test]
