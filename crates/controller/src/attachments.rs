@@ -82,6 +82,16 @@ impl Attached {
     }
 }
 
+/// How hosts reach the volumes of a pool.
+struct Reach {
+    /// What they must speak.
+    protocol: Protocol,
+    /// Whether one can be held to reading while another writes.
+    read_only_enforced: bool,
+    /// Whether each can be made to prove itself.
+    credentials_enforced: bool,
+}
+
 impl Controller {
     /// Asks for a host to have a volume. A host that has it already, in the same way, gets the
     /// attachment it has.
@@ -104,7 +114,7 @@ impl Controller {
             }
             let (host, volume) = both(view, caller, &host, &new.volume)?;
             let pool = view.get::<Pool>(volume.pool);
-            let (protocol, read_only_enforced) = self.reach(pool)?;
+            let Reach { protocol, read_only_enforced, credentials_enforced } = self.reach(pool)?;
             let initiators: Vec<Initiator> =
                 host.initiators.iter().filter(|i| i.protocol == protocol).cloned().collect();
             if initiators.is_empty() {
@@ -126,7 +136,11 @@ impl Controller {
                 publication: new.publication,
                 read_only_enforced,
                 initiators,
-                authentication: self.credentials(protocol, volume.id, host.id, id)?,
+                authentication: if credentials_enforced {
+                    self.credentials(volume.id, host.id, id)?
+                } else {
+                    None
+                },
                 about: AttachmentFacts {
                     created_at: now,
                     updated_at: None,
@@ -289,29 +303,29 @@ impl Controller {
         id.parse().map_err(|_| not_found(caller, id))
     }
 
-    /// New credentials, should the attachment with this id become one. CHAP is of iSCSI only.
+    /// New credentials, should the attachment with this id become one.
     fn credentials(
         &self,
-        protocol: Protocol,
         volume: VolumeId,
         host: HostId,
         attachment: AttachmentId,
     ) -> Result<Option<Authentication>, Error> {
-        match (protocol, &self.login.keys) {
-            (Protocol::Iscsi, Some(keys)) => {
-                chap::make(keys, self.login.chap, volume, host, attachment)
-                    .map_err(|error| Error::Secrets(Arc::new(error)))
-            }
-            (Protocol::Iscsi, None)
-            | (Protocol::FibreChannel | Protocol::NvmeOf | Protocol::Local, _) => Ok(None),
-        }
+        let Some(keys) = &self.login.keys else { return Ok(None) };
+        chap::make(keys, self.login.chap, volume, host, attachment)
+            .map_err(|error| Error::Secrets(Arc::new(error)))
     }
 
-    /// What the pool's target speaks, and whether it can hold one host to reading.
-    fn reach(&self, pool: Option<&Versioned<Pool>>) -> Result<(Protocol, bool), Error> {
+    /// How the pool's target is reached.
+    fn reach(&self, pool: Option<&Versioned<Pool>>) -> Result<Reach, Error> {
         let pool = pool.ok_or_else(|| Error::invalid("the pool of the volume is not on record"))?;
         let protocol = self.reconciler.protocol_of(pool.dock).unwrap_or(Protocol::Iscsi);
-        Ok((protocol, pool.enforces_read_only))
+        let credentials_enforced = match protocol {
+            Protocol::Iscsi => pool.enforces_credentials,
+            // CHAP is of iSCSI only.
+            Protocol::FibreChannel | Protocol::NvmeOf | Protocol::Local => false,
+        };
+        let read_only_enforced = pool.enforces_read_only;
+        Ok(Reach { protocol, read_only_enforced, credentials_enforced })
     }
 
     /// The id of the host that a request describes; registers it when nobody knows it. An initiator

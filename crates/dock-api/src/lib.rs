@@ -82,6 +82,8 @@ pub struct TargetDescription {
     pub protocol: Protocol,
     /// Whether it can hold one host to reading while another writes.
     pub enforces_read_only: bool,
+    /// Whether it can make each host prove itself by credentials of its own.
+    pub enforces_credentials: bool,
 }
 
 /// One pool of a dock.

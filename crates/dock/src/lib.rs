@@ -131,6 +131,7 @@ impl DockApi for Dock {
                 name: self.target.name().to_owned(),
                 protocol: capabilities.protocol,
                 enforces_read_only: capabilities.read_only_per_host,
+                enforces_credentials: capabilities.credentials_per_host,
             },
             pools: self.pools_now().await,
         })

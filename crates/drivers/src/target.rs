@@ -124,6 +124,8 @@ pub struct TargetCapabilities {
     pub protocol: Protocol,
     /// Whether one host can be held to reading while another writes.
     pub read_only_per_host: bool,
+    /// Whether each host can be made to prove itself by credentials of its own grant (CHAP).
+    pub credentials_per_host: bool,
     /// Whether hosts may reserve the volume among themselves (SPC-4 persistent reservations).
     pub persistent_reservations: bool,
 }

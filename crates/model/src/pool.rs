@@ -30,10 +30,24 @@ pub struct Pool {
     /// Whether its target can let one host read only while another writes. Where it cannot, a
     /// read-only attachment beside another is refused rather than accepted and ignored.
     pub enforces_read_only: bool,
+    /// Whether its target can make each host prove itself by credentials of its own. Where it
+    /// cannot, none are made: the host's name is believed, whatever the configuration asks for.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enforces_credentials: bool,
     /// What the dock says it is.
     pub spec: PoolSpec,
     /// Promised to volumes, whether written or not.
     pub allocated: Capacity,
+}
+
+/// Every target of the first records asked for credentials.
+fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it in so")]
+fn is_yes(this: &bool) -> bool {
+    *this
 }
 
 impl Pool {

@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use osds_drivers::config::{Loaded, PoolConfig};
 use osds_keyring::Keyring;
+use osds_keyring::chap::Chap;
 
 use crate::config::{Config, StorageKind, auth};
 use crate::space;
@@ -51,6 +52,12 @@ pub(crate) fn check(file: &Path) -> Result<()> {
                 (loaded.config.pools, loaded.warnings)
             }
         };
+        if matches!(backend.driver, StorageKind::FusionStorage) && config.iscsi.chap != Chap::Off {
+            println!(
+                "backend {}: its hosts are asked for no CHAP: the array exports",
+                backend.name
+            );
+        }
         for warning in &found {
             println!("warning: {warning}");
             warnings += 1;

@@ -86,7 +86,10 @@ async fn serve(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<()>
     let server = tokio::spawn(osds_rest::serve(listener, tls, router, limits, until));
     let portals: Vec<String> = portals.iter().map(ToString::to_string).collect();
     let scraped = scraped(config, &parts, metrics, requests, &stop)?;
-    println!("ready api={scheme}://{api} iscsi={}{scraped}", portals.join(","));
+    // An array and a target of this machine have no portal of ours: then there is none to name.
+    let listens =
+        if portals.is_empty() { String::new() } else { format!(" iscsi={}", portals.join(",")) };
+    println!("ready api={scheme}://{api}{listens}{scraped}");
     info!(%api, iscsi = portals.join(","), data_dir = %config.data_dir.display(), "ready");
     let name = signals.next().await;
     info!(signal = name, "ending");

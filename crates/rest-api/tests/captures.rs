@@ -262,6 +262,7 @@ fn a_pool_and_its_dock() {
         dock: "08a43707-2537-568b-acd5-315d2f37e3ae".parse().unwrap(),
         available: true,
         enforces_read_only: true,
+        enforces_credentials: true,
         spec: PoolSpec {
             name: "sample-pool-01".into(),
             description: "first".into(),

@@ -19,6 +19,7 @@ pub(crate) fn pool(id: u128, gib: u64) -> Pool {
         dock: DockId::from_u128(9),
         available: true,
         enforces_read_only: true,
+        enforces_credentials: true,
         spec: PoolSpec {
             name: format!("pool-{id}"),
             description: String::new(),

@@ -111,12 +111,12 @@ impl Daemon {
         }
         let ready_after = began.elapsed();
         let word = |key: &str| line.split_whitespace().find_map(|word| word.strip_prefix(key));
-        // A daemon whose hosts are its own machine listens for none.
+        // A daemon listens for no hosts where they are its own machine, or an array serves them.
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let first = word("iscsi=").and_then(|list| match list.split(',').next()? {
-            "" => Some(nowhere),
-            first => first.parse().ok(),
-        });
+        let first = match word("iscsi=").and_then(|list| list.split(',').next()) {
+            None => Some(nowhere),
+            Some(first) => first.parse().ok(),
+        };
         match (word("api="), first) {
             (Some(api), Some(portal)) if line.starts_with("ready ") => {
                 let api = api.to_owned();

@@ -457,7 +457,6 @@ async fn a_host_that_is_still_draining_is_served_and_not_as_granted() {
 
 /// B20 (LVM, CHAP), B21 (NVMe-oF) and B22 (NetApp, Ceph), as far as a target of ours has their like.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "written and not yet seen to pass: run it with --ignored, then remove this line"]
 async fn b20_to_b22_a_second_host_comes_and_goes_and_nothing_of_the_first_changes() {
     let driver = start(Limits::default());
     let proof = |word: &str| {

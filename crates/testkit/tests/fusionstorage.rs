@@ -243,6 +243,7 @@ mod conformance {
         a_resized_volume_is_larger_for_hosts,
         exports_are_read_back,
         limits_are_read_back_and_disturb_nobody,
+        a_grant_with_credentials_lets_in_who_proves_them,
     );
 }
 
@@ -547,7 +548,6 @@ async fn live(array: &SimulatedArray, cut: u32) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "written and not yet seen to pass: run it with --ignored, then remove this line"]
 async fn a_cut_after_any_call_leaves_nothing_on_the_array() {
     let array = SimulatedArray::start(Release::V8, &[(0, 64)]).unwrap();
     let mut cut = 1;

@@ -5,7 +5,7 @@
 
 use std::sync::PoisonError;
 
-use osds_dock_api::{DockDescription, PoolDescription};
+use osds_dock_api::{DockDescription, PoolDescription, TargetDescription};
 use osds_model::pool::PoolSpec;
 use osds_model::{Capacity, Dock, DockId, Pool};
 use osds_store::{DecideError, Txn, View, decide};
@@ -111,7 +111,7 @@ fn record_pool(
     pool: &PoolDescription,
     now: osds_model::Timestamp,
 ) -> Txn {
-    let enforces_read_only = dock.target.enforces_read_only;
+    let TargetDescription { enforces_read_only, enforces_credentials, .. } = dock.target;
     match (view.get::<Pool>(pool.id), &pool.spec) {
         (None, Ok(spec)) => {
             info!(pool_id = %pool.id, name = pool.name, "pool found");
@@ -122,6 +122,7 @@ fn record_pool(
                 dock: dock.id,
                 available: true,
                 enforces_read_only,
+                enforces_credentials,
                 spec: spec.clone(),
                 allocated: Capacity::ZERO,
             })
@@ -133,6 +134,7 @@ fn record_pool(
         (Some(old), Ok(spec)) => {
             let same = old.available
                 && old.enforces_read_only == enforces_read_only
+                && old.enforces_credentials == enforces_credentials
                 && alike(&old.spec, spec);
             if same {
                 return txn;
@@ -140,6 +142,7 @@ fn record_pool(
             let new = Pool {
                 available: true,
                 enforces_read_only,
+                enforces_credentials,
                 spec: spec.clone(),
                 updated_at: Some(now),
                 ..Pool::clone(old)

@@ -106,6 +106,7 @@ impl DockApi for Puppet {
                 name: "puppet".to_owned(),
                 protocol: Protocol::Iscsi,
                 enforces_read_only: true,
+                enforces_credentials: true,
             },
             pools: vec![PoolDescription {
                 id: self.pool(),

@@ -248,6 +248,7 @@ impl TargetDriver for FakeTarget {
         TargetCapabilities {
             protocol: Protocol::Iscsi,
             read_only_per_host: self.read_only_per_host,
+            credentials_per_host: true,
             persistent_reservations: false,
         }
     }

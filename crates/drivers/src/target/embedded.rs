@@ -329,6 +329,7 @@ impl TargetDriver for EmbeddedTarget {
         TargetCapabilities {
             protocol: Protocol::Iscsi,
             read_only_per_host: true,
+            credentials_per_host: true,
             persistent_reservations: true,
         }
     }

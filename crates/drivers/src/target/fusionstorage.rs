@@ -215,8 +215,8 @@ impl Inner {
         }
         if grant.authentication.is_some() {
             return refuse(
-                "osds cannot give FusionStorage credentials for one attachment; set chap = \"off\" \
-                 under [iscsi] in osds.toml, and set CHAP up on the array",
+                "osds cannot give FusionStorage credentials for one attachment, and has not asked \
+                 for any since it knows that; detach the host and attach it anew",
             );
         }
         let iscsi = grant.initiators.iter().filter(|one| one.protocol == Protocol::Iscsi);
@@ -414,6 +414,7 @@ impl TargetDriver for FusionStorageTarget {
         TargetCapabilities {
             protocol: Protocol::Iscsi,
             read_only_per_host: false,
+            credentials_per_host: false,
             // The array may; nobody told us how far.
             persistent_reservations: false,
         }

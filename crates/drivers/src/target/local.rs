@@ -383,6 +383,7 @@ impl TargetDriver for LocalTarget {
         TargetCapabilities {
             protocol: Protocol::Local,
             read_only_per_host: true,
+            credentials_per_host: false,
             persistent_reservations: false,
         }
     }

@@ -76,6 +76,7 @@ pub fn pool(id: u128, allocated: u64) -> Pool {
         dock: DockId::from_u128(1),
         available: true,
         enforces_read_only: true,
+        enforces_credentials: true,
         spec: PoolSpec {
             name: format!("pool-{id}"),
             description: String::new(),
