@@ -68,6 +68,8 @@ pub struct Contents {
     pub hosts: Vec<(String, Vec<String>, Vec<String>)>,
     /// Names of ports.
     pub ports: Vec<String>,
+    /// Names of snapshots.
+    pub snapshots: Vec<String>,
 }
 
 /// A simulated array. Everything goes when it is dropped.

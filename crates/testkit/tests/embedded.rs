@@ -9,6 +9,8 @@ const PROTOCOL: Protocol = Protocol::Iscsi;
 #[path = "../../drivers/tests/conformance/target.rs"]
 mod target;
 
+mod sessions;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -25,6 +27,7 @@ use osds_model::{
     IoLimits, Secret, VolumeId,
 };
 use osds_testkit::initiator::{Chap, Error, Options, Session};
+use sessions::{Sessions, Way, refused};
 use target::{A, B, Refused};
 
 use AttachMode::{ReadOnly, ReadWrite};
@@ -51,7 +54,7 @@ enum Lie {
 struct Bench {
     honest: EmbeddedTarget,
     lie: Option<Lie>,
-    sessions: Arc<Mutex<HashMap<(String, String), Session>>>,
+    sessions: Sessions,
     /// What each initiator proves at login.
     carried: Arc<Mutex<HashMap<String, Authentication<Secret>>>>,
 }
@@ -61,7 +64,7 @@ impl Bench {
         Self {
             honest: start(Limits::default()),
             lie: None,
-            sessions: Arc::default(),
+            sessions: Sessions::default(),
             carried: Arc::default(),
         }
     }
@@ -70,34 +73,10 @@ impl Bench {
         Self { lie: Some(lie), ..Self::new() }
     }
 
-    /// Does something over the session of this initiator. As a real one does, it logs in when it
-    /// has none, and once more when the one it had was ended.
-    async fn with_session<T: Send + 'static>(
-        &self,
-        host: &Initiator,
-        way: &Connection,
-        work: impl Fn(&mut Session) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Refused> {
-        let Connection::Iscsi { iqn, portals, lun } = way.clone() else { panic!("{way:?}") };
-        assert_eq!(lun, 1, "the initiator speaks to LUN 1 only");
-        let (name, sessions) = (host.port_name.clone(), Arc::clone(&self.sessions));
-        let chap = self.carried.lock().unwrap().get(&name).map(chap);
-        let done = tokio::task::spawn_blocking(move || {
-            let key = (name.clone(), iqn.clone());
-            let mut kept = sessions.lock().unwrap().remove(&key);
-            let mut outcome = kept.as_mut().map_or(Err(Refused::Out), |s| work(s).map_err(refused));
-            if matches!(outcome, Err(Refused::Out)) {
-                let portal = portals[0].parse().unwrap();
-                let options = Options { chap, ..Options::default() };
-                let mut fresh =
-                    Session::login_with(portal, &name, &iqn, &options).map_err(refused)?;
-                outcome = work(&mut fresh).map_err(refused);
-                kept = Some(fresh);
-            }
-            sessions.lock().unwrap().extend(kept.map(|session| (key, session)));
-            outcome
-        });
-        done.await.unwrap()
+    /// How an initiator logs in.
+    fn way<'w>(&self, host: &'w Initiator, to: &'w Connection) -> Way<'w> {
+        let chap = self.carried.lock().unwrap().get(&host.port_name).map(chap);
+        Way { name: &host.port_name, to, options: Options { chap, ..Options::default() } }
     }
 }
 
@@ -118,18 +97,6 @@ fn chap(proof: &Authentication<Secret>) -> Chap {
     match target {
         Some(target) => chap.mutual(&target.name, target.secret.reveal()),
         None => chap,
-    }
-}
-
-fn refused(error: Error) -> Refused {
-    match error {
-        Error::LoginRefused { class: 2, .. } | Error::ConnectionLost(_) => Refused::Out,
-        Error::CheckCondition { .. } => Refused::Command,
-        other @ (Error::LoginRefused { .. }
-        | Error::Impostor
-        | Error::Status(_)
-        | Error::Rejected(_)
-        | Error::Protocol(_)) => panic!("neither done nor refused: {other}"),
     }
 }
 
@@ -155,8 +122,7 @@ impl target::Bench for Bench {
         at: u64,
         bytes: &[u8],
     ) -> Result<(), Refused> {
-        let bytes = bytes.to_vec();
-        self.with_session(host, way, move |session| session.write(at / 512, &bytes)).await
+        self.sessions.write(self.way(host, way), at, bytes).await
     }
 
     async fn read(
@@ -166,10 +132,7 @@ impl target::Bench for Bench {
         at: u64,
         bytes: &mut [u8],
     ) -> Result<(), Refused> {
-        let blocks = u32::try_from(bytes.len() / 512).unwrap();
-        let read = self.with_session(host, way, move |session| session.read(at / 512, blocks));
-        bytes.copy_from_slice(&read.await?);
-        Ok(())
+        self.sessions.read(self.way(host, way), at, bytes).await
     }
 }
 

@@ -6,11 +6,13 @@
 const PROTOCOL: Protocol = Protocol::Iscsi;
 
 #[path = "../../drivers/tests/conformance/storage.rs"]
-#[allow(dead_code, reason = "no snapshots on the array yet")]
+#[allow(dead_code, reason = "the array takes snapshots in one step, and needs no writes held")]
 mod storage;
 #[path = "../../drivers/tests/conformance/target.rs"]
 #[allow(dead_code, reason = "nobody proves anything to the array, and usage is not told")]
 mod target;
+
+mod sessions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -29,10 +31,12 @@ use osds_keyring::Keyring;
 use osds_model::host::Protocol;
 use osds_model::{
     AttachMode, Authentication, Capacity, Connection, DockId, FaultKind, Generation, Grant, HostId,
-    HostOutcome, Initiator, IoLimits, Presence, Secret, VolumeId, VolumeOutcome, VolumeWish,
+    HostOutcome, Initiator, IoLimits, PoolId, Presence, Secret, SnapshotId, SnapshotWish, Source,
+    VolumeId, VolumeOutcome, VolumeWish,
 };
 use osds_testkit::array::{Contents, Release, SimulatedArray, Trouble};
-use osds_testkit::initiator::{Error, Options, Session};
+use osds_testkit::initiator::Options;
+use sessions::{Sessions, Way};
 use target::{A, B, Bench as _, Refused, SIZE};
 use tempfile::TempDir;
 
@@ -61,7 +65,7 @@ struct Bench {
     storage: FusionStorage,
     target: FusionStorageTarget,
     _journal: Arc<TempDir>,
-    sessions: Arc<Mutex<HashMap<(String, String), Session>>>,
+    sessions: Sessions,
     /// Where an initiator found the volume of a LUN: it goes on asking there.
     found: Arc<Mutex<HashMap<(String, u32), Connection>>>,
 }
@@ -81,55 +85,20 @@ impl Bench {
             storage,
             target: target.unwrap(),
             _journal: Arc::new(journal),
-            sessions: Arc::default(),
+            sessions: Sessions::default(),
             found: Arc::default(),
         }
     }
 
-    async fn with_session<T: Send + 'static>(
-        &self,
-        host: &Initiator,
-        way: &Connection,
-        work: impl Fn(&mut Session) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Refused> {
-        let Connection::Iscsi { iqn, portals, lun } = way.clone() else { panic!("{way:?}") };
+    /// Where the volume of a LUN is for an initiator.
+    fn found(&self, host: &Initiator, way: &Connection) -> Result<Connection, Refused> {
+        let Connection::Iscsi { iqn, portals, lun } = way else { panic!("{way:?}") };
         assert_eq!((iqn.as_str(), &portals[..]), (self.array.iqn(), &[self.array.portal()][..]));
-        let (name, sessions) = (host.port_name.clone(), Arc::clone(&self.sessions));
-        let mut found = self.array.way(&name, way);
-        match &found {
-            Some(found) => {
-                self.found.lock().unwrap().insert((name.clone(), lun), found.clone());
-            }
-            None => found = self.found.lock().unwrap().get(&(name.clone(), lun)).cloned(),
+        let (key, mut found) = ((host.port_name.clone(), *lun), self.found.lock().unwrap());
+        if let Some(there) = self.array.way(&host.port_name, way) {
+            found.insert(key.clone(), there);
         }
-        let Some(Connection::Iscsi { iqn, portals, .. }) = found else { return Err(Refused::Out) };
-        let done = tokio::task::spawn_blocking(move || {
-            let key = (name.clone(), iqn.clone());
-            let mut kept = sessions.lock().unwrap().remove(&key);
-            let mut outcome = kept.as_mut().map_or(Err(Refused::Out), |s| work(s).map_err(refused));
-            if matches!(outcome, Err(Refused::Out)) {
-                let portal = portals[0].parse().unwrap();
-                let mut fresh = Session::login_with(portal, &name, &iqn, &Options::default())
-                    .map_err(refused)?;
-                outcome = work(&mut fresh).map_err(refused);
-                kept = Some(fresh);
-            }
-            sessions.lock().unwrap().extend(kept.map(|session| (key, session)));
-            outcome
-        });
-        done.await.unwrap()
-    }
-}
-
-fn refused(error: Error) -> Refused {
-    match error {
-        Error::LoginRefused { class: 2, .. } | Error::ConnectionLost(_) => Refused::Out,
-        Error::CheckCondition { .. } => Refused::Command,
-        other @ (Error::LoginRefused { .. }
-        | Error::Impostor
-        | Error::Status(_)
-        | Error::Rejected(_)
-        | Error::Protocol(_)) => panic!("neither done nor refused: {other}"),
+        found.get(&key).cloned().ok_or(Refused::Out)
     }
 }
 
@@ -183,8 +152,9 @@ impl target::Bench for Bench {
         at: u64,
         bytes: &[u8],
     ) -> Result<(), Refused> {
-        let bytes = bytes.to_vec();
-        self.with_session(host, way, move |session| session.write(at / 512, &bytes)).await
+        let to = &self.found(host, way)?;
+        let way = Way { name: &host.port_name, to, options: Options::default() };
+        self.sessions.write(way, at, bytes).await
     }
 
     async fn read(
@@ -194,10 +164,9 @@ impl target::Bench for Bench {
         at: u64,
         bytes: &mut [u8],
     ) -> Result<(), Refused> {
-        let blocks = u32::try_from(bytes.len() / 512).unwrap();
-        let read = self.with_session(host, way, move |session| session.read(at / 512, blocks));
-        bytes.copy_from_slice(&read.await?);
-        Ok(())
+        let to = &self.found(host, way)?;
+        let way = Way { name: &host.port_name, to, options: Options::default() };
+        self.sessions.read(way, at, bytes).await
     }
 }
 
@@ -228,6 +197,8 @@ mod conformance {
         what_is_not_ours_is_listed_and_left_alone,
         calls_at_once_end_in_one_volume,
         pools_are_reported_by_name,
+        a_snapshot_is_of_its_moment,
+        a_copy_is_a_volume_of_its_own,
     );
     suite!(
         target:
@@ -474,41 +445,73 @@ async fn dock(array: &SimulatedArray, home: &Path, keys: &Arc<Keyring>) -> Dock 
     Dock::new(identity, Arc::new(storage), Arc::new(target), ledger, Arc::clone(keys))
 }
 
-/// A volume's life: made, two hosts in, one out, larger, the other out, deleted.
-fn life(pool: osds_model::PoolId) -> Vec<VolumeWish> {
-    let wish = |(number, (presence, hosts)): (u64, (Presence, &[HostId]))| VolumeWish {
-        volume: V,
-        generation: Generation(number),
+/// The copy of the volume, and the volume that is made of its snapshot.
+const COPY: VolumeId = VolumeId::from_u128(2);
+const OLD: VolumeId = VolumeId::from_u128(3);
+const SNAPSHOT: SnapshotId = SnapshotId::from_u128(0x51);
+
+fn wish(volume: VolumeId, pool: PoolId, generation: u64, mib: u64, hosts: &[HostId]) -> VolumeWish {
+    let host = |host: &HostId| {
+        let Grant { mode, initiators, .. } = grant(*host);
+        (*host, Grant { mode, initiators, authentication: None })
+    };
+    VolumeWish {
+        volume,
+        generation: Generation(generation),
         pool,
-        presence,
-        exists: number > 1,
+        presence: match mib {
+            0 => Presence::Unwanted,
+            mib => Presence::Wanted(Capacity::from_bytes(mib * MIB)),
+        },
+        exists: generation > 1,
         guarded: false,
         limits: IoLimits::NONE,
         source: None,
         snapshots: BTreeMap::new(),
-        hosts: hosts
-            .iter()
-            .map(|host| {
-                let Grant { mode, initiators, .. } = grant(*host);
-                (*host, Grant { mode, initiators, authentication: None })
-            })
-            .collect::<BTreeMap<_, _>>(),
-    };
-    let of = |mib| Presence::Wanted(Capacity::from_bytes(mib * MIB));
-    let steps: [(Presence, &[HostId]); 6] = [
-        (of(1), &[]),
-        (of(1), &[A]),
-        (of(1), &[A, B]),
-        (of(2), &[B]),
-        (of(2), &[]),
-        (Presence::Unwanted, &[]),
-    ];
+        hosts: hosts.iter().map(host).collect(),
+    }
+}
+
+/// A volume's life: made, two hosts in, one out, larger, the other out, deleted.
+fn shared(pool: PoolId) -> Vec<VolumeWish> {
+    let steps: [(u64, &[HostId]); 6] =
+        [(1, &[]), (1, &[A]), (1, &[A, B]), (2, &[B]), (2, &[]), (0, &[])];
+    let wish = |(number, (mib, hosts))| wish(V, pool, number, mib, hosts);
     (1..).zip(steps).map(wish).collect()
 }
 
+/// A volume that is copied, under the eyes of a host, both ways.
+fn copied(pool: PoolId) -> Vec<VolumeWish> {
+    let with_snapshot = |generation, mib, hosts: &[HostId], wanted| {
+        let snapshot = SnapshotWish { wanted, exists: false };
+        let snapshots = BTreeMap::from([(SNAPSHOT, snapshot)]);
+        VolumeWish { snapshots, ..wish(V, pool, generation, mib, hosts) }
+    };
+    let from = |volume, snapshot| {
+        let source = Some(Source { volume: V, snapshot });
+        VolumeWish { source, ..wish(volume, pool, 1, 2, &[]) }
+    };
+    vec![
+        wish(V, pool, 1, 1, &[A]),
+        with_snapshot(2, 1, &[A], true),
+        from(COPY, None),
+        from(OLD, Some(SNAPSHOT)),
+        with_snapshot(3, 1, &[A], false),
+        wish(V, pool, 4, 0, &[]),
+        wish(COPY, pool, 2, 0, &[]),
+        wish(OLD, pool, 2, 0, &[]),
+    ]
+}
+
+/// A directory in memory, where there is such a thing: ledger and journal sync whatever they write.
+fn in_memory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap()
+}
+
 /// Lives that life with a cut after so many calls; false when it had fewer.
-async fn live(array: &SimulatedArray, cut: u32) -> bool {
-    let home = TempDir::new().unwrap();
+async fn live(array: &SimulatedArray, life: fn(PoolId) -> Vec<VolumeWish>, cut: u32) -> bool {
+    let home = in_memory();
     let keys = Arc::new(Keyring::in_memory().unwrap());
     let mut dock_now = dock(array, home.path(), &keys).await;
     dock_now.describe().await.unwrap();
@@ -526,8 +529,7 @@ async fn live(array: &SimulatedArray, cut: u32) -> bool {
             applied = dock_now.enforce(&wish).await;
             dock_now.inventory().await.unwrap();
         }
-        let applied = applied.unwrap();
-        let generation = wish.generation;
+        let (applied, generation) = (applied.unwrap(), wish.generation);
         match wish.presence {
             Presence::Wanted(size) => assert_eq!(applied.volume, VolumeOutcome::Present(size)),
             Presence::Unwanted => assert_eq!(applied.volume, VolumeOutcome::Absent),
@@ -538,21 +540,64 @@ async fn live(array: &SimulatedArray, cut: u32) -> bool {
                 "cut {cut}, {generation:?}, {host}: {outcome:?}"
             );
         }
-        let on_array = array.contents().hosts;
-        assert_eq!(on_array.len(), wish.hosts.len(), "cut {cut}, {generation:?}: {on_array:?}");
-        assert!(on_array.iter().all(|(_, ports, volumes)| ports.len() == 1 && volumes.len() == 1));
+        let contents = array.contents();
+        assert!(contents.hosts.iter().all(|(_, ports, them)| ports.len() == 1 && them.len() == 1));
+        if wish.volume == V {
+            assert_eq!(contents.hosts.len(), wish.hosts.len(), "cut {cut}, {generation:?}");
+        }
     }
     assert_eq!(array.contents(), Contents::default(), "cut {cut}");
     array.heal();
     was_cut
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cut_after_any_call_leaves_nothing_on_the_array() {
+/// Every cut of a life; how many calls it has.
+async fn every_cut(life: fn(PoolId) -> Vec<VolumeWish>) -> u32 {
     let array = SimulatedArray::start(Release::V8, &[(0, 64)]).unwrap();
     let mut cut = 1;
-    while live(&array, cut).await {
+    while live(&array, life, cut).await {
         cut += 1;
     }
-    assert!(cut > 60, "a life of only {cut} calls is not the one that was meant");
+    cut
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_after_any_call_leaves_nothing_on_the_array() {
+    let calls = every_cut(shared).await;
+    assert!(calls > 60, "a life of only {calls} calls is not the one that was meant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_while_copies_are_made_leaves_nothing_on_the_array() {
+    let calls = every_cut(copied).await;
+    assert!(calls > 60, "a life of only {calls} calls is not the one that was meant");
+}
+
+/// Sessions that end, an array that is busy and one that is slow: all of it all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_among_troubles_is_like_any_other() {
+    let array = SimulatedArray::start(Release::V8, &[(0, 64)]).unwrap();
+    for life in [shared, copied] {
+        let home = in_memory();
+        let keys = Arc::new(Keyring::in_memory().unwrap());
+        let dock = dock(&array, home.path(), &keys).await;
+        dock.describe().await.unwrap();
+        array.tokens_last(3);
+        for wish in life(dock.pool_id("0")) {
+            array.heal();
+            array.latency(Duration::from_millis(1));
+            for path in ["create", "createHost", "addLunsToHost", "deleteLunFromHost", "delete"] {
+                array.trouble(path, Trouble::Status(429), 1);
+                array.trouble(path, Trouble::Unanswered, 1);
+            }
+            let applied = dock.enforce(&wish).await.unwrap();
+            let granted = |outcome: &HostOutcome| matches!(outcome, HostOutcome::Granted(_));
+            assert!(applied.hosts.values().all(granted), "{applied:?}");
+            assert!(!matches!(applied.volume, VolumeOutcome::Failed(_)), "{applied:?}");
+        }
+        assert_eq!(array.contents(), Contents::default());
+        array.heal();
+    }
+    let logins = array.calls().iter().filter(|path| path.ends_with("sec/login")).count();
+    assert!(logins > 20, "sessions did not end: {logins} logins");
 }

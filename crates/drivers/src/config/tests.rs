@@ -70,6 +70,20 @@ pool:
 }
 
 #[test]
+fn an_array_is_of_release_8_0_or_6_3() {
+    let read = |version: &str| {
+        let text = format!(
+            "authOptions: {{username: u, password: p, url: x{version}}}\npool: {{0: {{}}}}\n"
+        );
+        FusionStorageConfig::parse(Path::new("x"), &text).map(|loaded| loaded.config.version)
+    };
+    for (said, version) in [("", "8.0"), (", version: \"6.3\"", "6.3"), (", version: 6.3", "6.3")] {
+        assert_eq!(read(said).unwrap(), version);
+    }
+    assert!(read(", version: 7").unwrap_err().to_string().contains("must be 6.3 or 8.0"));
+}
+
+#[test]
 fn booleans_of_yaml_and_go() {
     for (word, flag) in [
         ("true", true),

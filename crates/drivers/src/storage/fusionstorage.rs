@@ -9,10 +9,11 @@
 //! that some host still reaches is never deleted.
 
 mod array;
+mod copies;
 mod rest;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
@@ -37,6 +38,8 @@ pub struct FusionStorage {
 struct Inner {
     array: Array,
     pools: Vec<(u32, PoolConfig)>,
+    /// Volumes that are being made as copies of others, here and now.
+    copying: Mutex<HashSet<VolumeId>>,
 }
 
 impl FusionStorage {
@@ -58,7 +61,7 @@ impl FusionStorage {
         };
         let pools = config.pools.iter().map(numbered).collect::<Result<_, _>>()?;
         let array = Array { rest: Rest::new(config, patience)? };
-        Ok(Self { inner: Arc::new(Inner { array, pools }) })
+        Ok(Self { inner: Arc::new(Inner { array, pools, copying: Mutex::default() }) })
     }
 
     /// Asks the array on a thread that may wait.
@@ -92,11 +95,6 @@ pub(crate) async fn in_thread<T: Send + 'static>(
         let doing = "the array's driver stopped in the middle of a call";
         Err(DriverError::new(FaultKind::Temporary, doing).because(stopped))
     })
-}
-
-fn no_snapshots(doing: String) -> DriverError {
-    let why = "osds has no snapshots and copies on FusionStorage yet; take them on the array";
-    DriverError::new(FaultKind::NotSupported, doing).because(why)
 }
 
 /// The array's name for a volume.
@@ -230,15 +228,17 @@ impl Inner {
 
     /// How large our volumes in the pool are together.
     fn ours(&self, pool: u32) -> Result<Capacity, DriverError> {
-        let sizes = self.list(pool)?.into_iter();
-        let ours = sizes.filter(|entry| matches!(entry.name, EntryName::Volume(_)));
-        Ok(ours.fold(Capacity::ZERO, |sum, entry| sum.plus(entry.size)))
+        let ours =
+            self.volumes(pool)?.into_iter().filter(|volume| volume_of(&volume.name).is_some());
+        Ok(ours.fold(Capacity::ZERO, |sum, volume| sum.plus(volume.size)))
+    }
+
+    fn volumes(&self, pool: u32) -> Result<Vec<ArrayVolume>, DriverError> {
+        let doing = || format!("listing the volumes of pool {pool}");
+        self.array.volumes(pool).map_err(|error| error.while_doing(doing()))
     }
 
     fn list(&self, pool: u32) -> Result<Vec<PoolEntry>, DriverError> {
-        let listed = self.array.volumes(pool);
-        let listed =
-            listed.map_err(|e| e.while_doing(format!("listing the volumes of pool {pool}")))?;
         let entry = |volume: ArrayVolume| {
             let name = match volume_of(&volume.name) {
                 Some(id) => EntryName::Volume(id),
@@ -246,7 +246,8 @@ impl Inner {
             };
             PoolEntry { name, size: volume.size }
         };
-        let mut entries: Vec<_> = listed.into_iter().map(entry).collect();
+        let mut entries: Vec<_> = self.volumes(pool)?.into_iter().map(entry).collect();
+        entries.extend(self.list_snapshots(pool)?);
         entries.sort();
         Ok(entries)
     }
@@ -308,42 +309,43 @@ impl StorageDriver for FusionStorage {
 
     async fn create_copy(
         &self,
-        _: &str,
+        pool: &str,
         volume: VolumeId,
-        _: Capacity,
-        _: Source,
-        _: Hold,
+        size: Capacity,
+        source: Source,
+        hold: Hold,
     ) -> Result<VolumeFacts, DriverError> {
-        Err(no_snapshots(format!("making {} as a copy", name_of(volume))))
+        let copy = move |inner: &Inner, pool| inner.create_copy(pool, volume, size, source, hold);
+        self.in_pool(pool, copy).await
     }
 
     async fn snapshot(
         &self,
-        _: &str,
+        pool: &str,
         volume: VolumeId,
-        _: SnapshotId,
-        _: Hold,
+        snapshot: SnapshotId,
+        hold: Hold,
     ) -> Result<(), DriverError> {
-        Err(no_snapshots(format!("taking a snapshot of {}", name_of(volume))))
+        self.in_pool(pool, move |inner, pool| inner.snapshot(pool, volume, snapshot, hold)).await
     }
 
     async fn delete_snapshot(
         &self,
-        _: &str,
-        _: VolumeId,
-        _: SnapshotId,
+        pool: &str,
+        volume: VolumeId,
+        snapshot: SnapshotId,
     ) -> Result<(), DriverError> {
-        // There is none, and so it is gone.
-        Ok(())
+        self.in_pool(pool, move |inner, _| inner.delete_snapshot(volume, snapshot)).await
     }
 
     async fn snapshots(
         &self,
-        _: &str,
-        _: VolumeId,
-        _: &[SnapshotId],
+        pool: &str,
+        volume: VolumeId,
+        of: &[SnapshotId],
     ) -> Result<BTreeMap<SnapshotId, SnapshotFacts>, DriverError> {
-        Ok(BTreeMap::new())
+        let of = of.to_vec();
+        self.in_pool(pool, move |inner, _| inner.snapshots(volume, &of)).await
     }
 
     async fn list(&self, pool: &str) -> Result<Vec<PoolEntry>, DriverError> {

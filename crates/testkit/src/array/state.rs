@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub(super) struct State {
     volumes: BTreeMap<String, Volume>,
     hosts: BTreeMap<String, Host>,
     ports: BTreeSet<String>,
+    snapshots: BTreeMap<String, Snapshot>,
     /// Calls that each token is still good for.
     tokens: BTreeMap<String, u32>,
     made: u32,
@@ -63,6 +65,15 @@ struct Volume {
     file: File,
     unit: Arc<LogicalUnit>,
     let_in: BTreeSet<String>,
+}
+
+/// The volume's blocks as they were. It needs the volume no more, and the volumes that are made of
+/// it do not need it.
+struct Snapshot {
+    of: String,
+    pool: u32,
+    mib: u64,
+    file: File,
 }
 
 #[derive(Default)]
@@ -90,6 +101,7 @@ impl State {
             volumes: BTreeMap::new(),
             hosts: BTreeMap::new(),
             ports: BTreeSet::new(),
+            snapshots: BTreeMap::new(),
             tokens: BTreeMap::new(),
             made: 0,
         }
@@ -117,6 +129,7 @@ impl State {
             volumes: self.volumes.keys().cloned().collect(),
             hosts: self.hosts.iter().map(host).collect(),
             ports: list(&self.ports),
+            snapshots: self.snapshots.keys().cloned().collect(),
         }
     }
 
@@ -152,7 +165,7 @@ impl State {
             return Answer::of(&json!({"result": 2, "errorCode": code, "description": "offline"}));
         }
         let (bare, query) = path.split_once('?').unwrap_or((path, ""));
-        let name = query.strip_prefix("volName=").unwrap_or_default();
+        let name = query.split_once('=').map_or("", |(_, name)| name);
         let versioned = bare.strip_prefix(SERVICE).map(|path| path.trim_start_matches('/'));
         let outcome = match (method, versioned, bare) {
             ("GET", Some("storagePool"), _) => Ok(self.pools()),
@@ -166,6 +179,22 @@ impl State {
                 self.expand(&word(&body["volName"]), number(&body["newVolSize"]))
             }
             ("POST", Some("volume/delete"), _) => self.delete(&word(&body["volNames"][0])),
+            ("GET", Some("snapshot/queryByName"), _) => match self.snapshots.get(name) {
+                Some(found) => Ok(json!({"snapshot": describe_snapshot(name, found)})),
+                None => Err(150_006),
+            },
+            ("POST", Some("snapshot/list"), _) => Ok(self.list_snapshots(body)),
+            ("POST", Some("snapshot/create"), _) => {
+                self.snapshot(&word(&body["volName"]), &word(&body["snapshotName"]))
+            }
+            ("POST", Some("snapshot/delete"), _) => {
+                let gone = self.snapshots.remove(&word(&body["snapshotName"]));
+                gone.map(|_| json!({})).ok_or(150_006)
+            }
+            ("POST", Some("snapshot/volume/create"), _) => {
+                let (from, mib) = (word(&body["src"]), number(&body["volSize"]));
+                self.create_from(&from, &word(&body["volName"]), mib)
+            }
             ("GET", None, "iscsi/queryAllHost") => {
                 let hosts: Vec<_> =
                     self.hosts.keys().map(|name| json!({"hostName": name})).collect();
@@ -242,12 +271,43 @@ impl State {
     }
 
     fn list(&self, body: &Value) -> Value {
-        let (pool, page, size) =
-            (number(&body["poolId"]), number(&body["pageNum"]), number(&body["pageSize"]));
+        let pool = number(&body["poolId"]);
         let mine = self.volumes.iter().filter(|(_, volume)| u64::from(volume.pool) == pool);
-        let skip = usize::try_from((page.max(1) - 1) * size).unwrap_or(usize::MAX);
-        let page = mine.skip(skip).take(usize::try_from(size).unwrap_or(0));
-        json!({"volumeList": page.map(|(name, volume)| describe(name, volume)).collect::<Vec<_>>()})
+        json!({"volumeList": page(body, mine.map(|(name, volume)| describe(name, volume)))})
+    }
+
+    fn list_snapshots(&self, body: &Value) -> Value {
+        let pool = number(&body["poolId"]);
+        let mine = self.snapshots.iter().filter(|(_, snapshot)| u64::from(snapshot.pool) == pool);
+        let mine = mine.map(|(name, snapshot)| describe_snapshot(name, snapshot));
+        json!({"snapshotList": page(body, mine)})
+    }
+
+    /// Between two commands of the hosts: each is carried out by one thread, and none by this one.
+    fn snapshot(&mut self, of: &str, name: &str) -> Outcome {
+        let volume = self.volumes.get(of).ok_or(150_005_u64)?;
+        if self.snapshots.contains_key(name) {
+            return Err(150_994);
+        }
+        let file = tempfile::tempfile_in(&self.home).expect("room for a sparse file");
+        copy(&volume.file, &file).expect("room for a copy");
+        let Volume { pool, mib, .. } = *volume;
+        let snapshot = Snapshot { of: of.to_owned(), pool, mib, file };
+        self.snapshots.insert(name.to_owned(), snapshot);
+        Ok(json!({}))
+    }
+
+    fn create_from(&mut self, from: &str, name: &str, mib: u64) -> Outcome {
+        let snapshot = self.snapshots.get(from).ok_or(150_006_u64)?;
+        let (pool, least) = (snapshot.pool, snapshot.mib);
+        let blocks = snapshot.file.try_clone().expect("a second handle");
+        if mib < least {
+            return Err(150_996);
+        }
+        self.create(name, pool, mib)?;
+        // Nobody can be in it yet.
+        copy(&blocks, &self.volumes[name].file).expect("room for a copy");
+        Ok(json!({}))
     }
 
     pub(super) fn create(&mut self, name: &str, pool: u32, mib: u64) -> Outcome {
@@ -427,6 +487,35 @@ fn describe(name: &str, volume: &Volume) -> Value {
     json!({
         "volName": name, "volSize": volume.mib, "poolId": volume.pool, "wwn": volume.wwn,
     })
+}
+
+fn describe_snapshot(name: &str, snapshot: &Snapshot) -> Value {
+    json!({
+        "snapName": name, "snapshotSize": snapshot.mib, "fatherName": snapshot.of,
+        "poolId": snapshot.pool,
+    })
+}
+
+/// The page that is asked for.
+fn page(body: &Value, all: impl Iterator<Item = Value>) -> Vec<Value> {
+    let (page, size) = (number(&body["pageNum"]), number(&body["pageSize"]));
+    let skip = usize::try_from((page.max(1) - 1) * size).unwrap_or(usize::MAX);
+    all.skip(skip).take(usize::try_from(size).unwrap_or(0)).collect()
+}
+
+/// Copies what is not zeros; holes stay holes.
+fn copy(from: &File, to: &File) -> std::io::Result<()> {
+    let (mut at, mut piece) = (0, vec![0; 1 << 20]);
+    loop {
+        let read = from.read_at(&mut piece, at)?;
+        if read == 0 {
+            return Ok(());
+        }
+        if piece[..read].iter().any(|byte| *byte != 0) {
+            to.write_all_at(&piece[..read], at)?;
+        }
+        at += read as u64;
+    }
 }
 
 fn word(value: &Value) -> String {

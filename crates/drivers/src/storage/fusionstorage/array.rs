@@ -27,6 +27,12 @@ pub(crate) struct ArrayVolume {
     pub(crate) blocks: BlocksId,
 }
 
+/// A snapshot of the array.
+pub(crate) struct ArraySnapshot {
+    pub(crate) name: String,
+    pub(crate) size: Capacity,
+}
+
 /// A way to the array's volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Portal {
@@ -73,6 +79,11 @@ fn volume(value: &Value) -> Option<ArrayVolume> {
     Some(ArrayVolume { name, size, blocks: BlocksId::of_unit(number) })
 }
 
+fn snapshot(value: &Value) -> Option<ArraySnapshot> {
+    let name = text(&value["snapName"]).or_else(|| text(&value["snapshotName"]))?;
+    Some(ArraySnapshot { name, size: mib(&value["snapshotSize"]) })
+}
+
 /// FNV-1a: a number for a name that is none.
 fn fold(name: &str) -> u128 {
     let step = |sum: u128, byte: u8| (sum ^ u128::from(byte)).wrapping_mul((1 << 88) + 0x13b);
@@ -112,21 +123,71 @@ impl Array {
     }
 
     pub(crate) fn volumes(&self, pool: u32) -> Result<Vec<ArrayVolume>, RestError> {
+        self.all_pages("volume/list", pool, "volumeList", Code::NoVolume, volume)
+    }
+
+    /// What such a list has of the pool, page by page.
+    fn all_pages<T>(
+        &self,
+        path: &str,
+        pool: u32,
+        key: &str,
+        nothing: Code,
+        read: fn(&Value) -> Option<T>,
+    ) -> Result<Vec<T>, RestError> {
         let mut all = Vec::new();
         for page in 1.. {
             let body = json!({"poolId": pool, "pageNum": page, "pageSize": PAGE});
-            let answer = match self.post("volume/list", &body) {
+            let answer = match self.post(path, &body) {
                 // The array's way to say that a page is empty.
-                Err(error) if error.code() == Some(Code::NoVolume) => break,
+                Err(error) if error.code() == Some(nothing) => break,
                 answer => answer?,
             };
-            let found = list(&answer, "volumeList");
-            all.extend(found.iter().filter_map(volume));
+            let found = list(&answer, key);
+            all.extend(found.iter().filter_map(read));
             if found.len() < PAGE {
                 break;
             }
         }
         Ok(all)
+    }
+
+    /// The snapshot of this name.
+    pub(crate) fn snapshot(&self, name: &str) -> Result<Option<ArraySnapshot>, RestError> {
+        match self.rest.call(Call::Get(&format!("snapshot/queryByName?snapshotName={name}"))) {
+            Err(error) if error.code() == Some(Code::NoSnapshot) => Ok(None),
+            answer => {
+                let found = &answer?["snapshot"];
+                // Asked by its name, it need not say it.
+                let size = mib(&found["snapshotSize"]);
+                Ok(found.is_object().then(|| ArraySnapshot { name: name.to_owned(), size }))
+            }
+        }
+    }
+
+    pub(crate) fn snapshots(&self, pool: u32) -> Result<Vec<ArraySnapshot>, RestError> {
+        self.all_pages("snapshot/list", pool, "snapshotList", Code::NoSnapshot, snapshot)
+    }
+
+    pub(crate) fn take_snapshot(&self, volume: &str, name: &str) -> Result<(), RestError> {
+        let body = json!({"volName": volume, "snapshotName": name});
+        self.post("snapshot/create", &body).map(drop)
+    }
+
+    pub(crate) fn delete_snapshot(&self, name: &str) -> Result<(), RestError> {
+        let body = json!({"snapshotName": name});
+        unless(self.post("snapshot/delete", &body), &[Code::NoSnapshot])
+    }
+
+    /// A volume that begins as the snapshot, and is this large.
+    pub(crate) fn create_from(
+        &self,
+        snapshot: &str,
+        name: &str,
+        size: Capacity,
+    ) -> Result<(), RestError> {
+        let body = json!({"src": snapshot, "volName": name, "volSize": in_mib(size)});
+        self.post("snapshot/volume/create", &body).map(drop)
     }
 
     pub(crate) fn create(&self, name: &str, size: Capacity, pool: u32) -> Result<(), RestError> {
