@@ -8,6 +8,7 @@
 pub mod embedded;
 pub mod fusionstorage;
 pub mod local;
+pub mod nvmet;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

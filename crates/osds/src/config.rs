@@ -4,6 +4,7 @@
 //! empty file (or none) runs one machine with a file pool. Paths are relative to the file itself.
 
 pub(crate) mod auth;
+mod nvme;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use osds_model::host::Protocol;
 use serde::Deserialize;
 
 use self::auth::Auth;
+pub use self::nvme::Nvme;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -206,39 +208,56 @@ pub struct Backend {
     pub driver: StorageKind,
     /// The driver's YAML file.
     pub config: PathBuf,
-    /// How hosts reach its volumes.
+    /// How hosts reach its volumes; by its pools' `accessProtocol` when it is not said.
     #[serde(default)]
-    pub target: TargetKind,
+    pub target: Option<TargetKind>,
     /// The iSCSI target's settings, the built-in one's and the kernel's.
     #[serde(default)]
     pub iscsi: Iscsi,
+    /// The kernel's NVMe target's settings.
+    #[serde(default)]
+    pub nvme: Nvme,
     /// The local target's settings.
     #[serde(default)]
     pub local: Local,
 }
 
+impl Backend {
+    /// Its target: the one it names, or else the one that speaks what all its pools say.
+    #[must_use]
+    pub fn target_for<'a>(&self, spoken: impl IntoIterator<Item = &'a str>) -> TargetKind {
+        let mut spoken = spoken.into_iter().peekable();
+        let is_nvme = |word: &str| word.eq_ignore_ascii_case(Protocol::NvmeOf.as_str());
+        let is_all_nvme = spoken.peek().is_some() && spoken.all(is_nvme);
+        let by_pools = if is_all_nvme { TargetKind::Nvmet } else { TargetKind::Embedded };
+        self.target.unwrap_or(by_pools)
+    }
+}
+
 /// A target: how hosts reach volumes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TargetKind {
     /// The built-in iSCSI target.
-    #[default]
     Embedded,
     /// The iSCSI target of this machine's kernel.
     Lio,
+    /// The NVMe over TCP target of this machine's kernel.
+    Nvmet,
     /// Loop devices, for hosts that are this machine.
     Local,
 }
 
 impl TargetKind {
     /// Every one there is.
-    pub const ALL: [Self; 3] = [Self::Embedded, Self::Lio, Self::Local];
+    pub const ALL: [Self; 4] = [Self::Embedded, Self::Lio, Self::Nvmet, Self::Local];
 
     /// What its hosts speak; the word that pools have for it in their driver YAML.
     #[must_use]
     pub const fn protocol(self) -> Protocol {
         match self {
             Self::Embedded | Self::Lio => Protocol::Iscsi,
+            Self::Nvmet => Protocol::NvmeOf,
             Self::Local => Protocol::Local,
         }
     }
@@ -314,27 +333,30 @@ impl Iscsi {
             );
             bail!("iscsi.iqn_prefix '{prefix}' makes no target name: {why}");
         }
-        for portal in &self.advertise {
-            let parts = portal.rsplit_once(':');
-            let port =
-                parts.and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
-            let host = parts.map_or("", |(host, _)| host);
-            let bare =
-                host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-            let address = bare.parse::<std::net::IpAddr>();
-            let bracketed = bare.len() != host.len();
-            if port.is_none() || bare.is_empty() || bracketed != bare.contains(':') {
-                bail!(
-                    "iscsi.advertise '{portal}' must be address:port, such as 192.0.2.7:3260 or \
-                     [2001:db8::7]:3260"
-                );
-            }
-            if address.is_ok_and(|address| address.is_unspecified()) {
-                bail!("iscsi.advertise '{portal}' is an address that hosts cannot connect to");
-            }
-        }
-        Ok(())
+        check_advertised("iscsi.advertise", 3260, &self.advertise)
     }
+}
+
+/// What hosts are told to connect to must be an address and a port.
+fn check_advertised(key: &str, example: u16, advertise: &[String]) -> Result<()> {
+    for portal in advertise {
+        let parts = portal.rsplit_once(':');
+        let port = parts.and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
+        let host = parts.map_or("", |(host, _)| host);
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let address = bare.parse::<std::net::IpAddr>();
+        let bracketed = bare.len() != host.len();
+        if port.is_none() || bare.is_empty() || bracketed != bare.contains(':') {
+            bail!(
+                "{key} '{portal}' must be address:port, such as 192.0.2.7:{example} or \
+                 [2001:db8::7]:{example}"
+            );
+        }
+        if address.is_ok_and(|address| address.is_unspecified()) {
+            bail!("{key} '{portal}' is an address that hosts cannot connect to");
+        }
+    }
+    Ok(())
 }
 
 impl Default for Iscsi {
@@ -418,6 +440,7 @@ impl Config {
                 bail!("backend '{name}' has an empty iscsi.listen; give at least one address");
             }
             backend.iscsi.check().with_context(|| format!("backend '{name}'"))?;
+            backend.nvme.check().with_context(|| format!("backend '{name}'"))?;
         }
         Ok(())
     }

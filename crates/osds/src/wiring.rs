@@ -12,6 +12,7 @@
 
 mod backend;
 
+use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -31,7 +32,9 @@ use tracing::{info, warn};
 
 use self::backend::{Place, Pools};
 pub(crate) use self::backend::{load, load_array};
-use crate::config::{Backend, Config, Iscsi, Local, StorageKind, StoreKind, TargetKind, duration};
+use crate::config::{
+    Backend, Config, Iscsi, Local, Nvme, StorageKind, StoreKind, TargetKind, duration,
+};
 use crate::node::Node;
 use crate::space;
 
@@ -130,8 +133,22 @@ fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<(B
     }
     let key_file = config.key_file();
     let all = config.backends.iter();
-    let all = all.map(|backend| Ok((backend.clone(), backend::read(backend, &key_file)?)));
+    let all = all.map(|backend| {
+        let pools = backend::read(backend, &key_file)?;
+        Ok((pools.with_target(backend), pools))
+    });
     let all = all.collect::<Result<Vec<_>>>()?;
+    let mut prefixes = BTreeSet::new();
+    for (backend, _) in &all {
+        // They share one kernel, and know what is theirs by nothing else.
+        ensure!(
+            backend.target != Some(TargetKind::Nvmet) || prefixes.insert(&backend.nvme.nqn_prefix),
+            "backend {}: another backend has the target nvmet and the nqn_prefix {}, too; write \
+             another nvme.nqn_prefix for one of them",
+            backend.name,
+            backend.nvme.nqn_prefix
+        );
+    }
     let files = all.iter().filter_map(|(backend, pools)| match pools {
         Pools::Files(pools) => Some((&*backend.name, pools)),
         Pools::Array(_) => None,
@@ -151,8 +168,9 @@ fn default_backend(data_dir: &Path, listen: Option<SocketAddr>) -> Result<(Backe
         description: "sparse files in the data directory".to_owned(),
         driver: StorageKind::File,
         config: PathBuf::new(),
-        target: TargetKind::Embedded,
+        target: Some(TargetKind::Embedded),
         iscsi,
+        nvme: Nvme::default(),
         local: Local::default(),
     };
     let yaml = include_str!("default_pools.yaml");

@@ -15,6 +15,7 @@ use osds_drivers::storage::fusionstorage::{FusionStorage, Patience};
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
 use osds_drivers::target::fusionstorage::FusionStorageTarget;
 use osds_drivers::target::local::LocalTarget;
+use osds_drivers::target::nvmet::{NvmetSettings, NvmetTarget};
 use osds_drivers::{DriverError, StorageDriver, TargetDriver};
 use osds_iscsi::Limits;
 use osds_keyring::password::Written;
@@ -26,6 +27,18 @@ use crate::config::{Backend, Iscsi, StorageKind, TargetKind, duration};
 pub(super) enum Pools {
     Files(FileConfig),
     Array(Box<FusionStorageConfig>),
+}
+
+impl Pools {
+    /// The backend with its target said, if need be by what its pools speak.
+    pub(super) fn with_target(&self, backend: &Backend) -> Backend {
+        let pools: Vec<&PoolConfig> = match self {
+            Self::Files(config) => config.pools.iter().map(|one| &one.pool).collect(),
+            Self::Array(_) => return backend.clone(),
+        };
+        let target = backend.target_for(pools.into_iter().map(protocol_of));
+        Backend { target: Some(target), ..backend.clone() }
+    }
 }
 
 /// Where a backend's parts keep what is theirs.
@@ -104,7 +117,7 @@ pub(super) fn target(
         return Ok(Arc::clone(own));
     }
     let (backend, failed) = (place.backend, place.failed());
-    Ok(match backend.target {
+    Ok(match backend.target_for([]) {
         TargetKind::Embedded => {
             let target = EmbeddedTarget::start(embedded_settings(&backend.iscsi)?);
             let target = target.map_err(failed)?;
@@ -112,6 +125,7 @@ pub(super) fn target(
             embedded.push(target.clone());
             Arc::new(target)
         }
+        TargetKind::Nvmet => Arc::new(NvmetTarget::start(nvmet_settings(place)?).map_err(failed)?),
         TargetKind::Lio => bail!("backend {}: osds has no target lio yet", backend.name),
         TargetKind::Local => {
             ensure!(
@@ -135,19 +149,23 @@ pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
     Ok(loaded)
 }
 
+fn protocol_of(pool: &PoolConfig) -> &str {
+    &pool.extras.io_connectivity.access_protocol
+}
+
 /// Profiles choose pools by what they say their hosts speak: a wrong word gets volumes that hosts
 /// cannot use. Words that no target of ours speaks are the original's own.
 fn check_protocol<'a>(
     backend: &Backend,
-    pools: impl IntoIterator<Item = &'a PoolConfig>,
+    pools: impl IntoIterator<Item = &'a PoolConfig> + Clone,
 ) -> Result<()> {
-    let spoken = backend.target.protocol().as_str();
+    let spoken = backend.target_for(pools.clone().into_iter().map(protocol_of)).protocol().as_str();
     let is_spoken_here = |word: &str| {
         let mut all = TargetKind::ALL.iter();
         all.any(|kind| kind.protocol().as_str().eq_ignore_ascii_case(word))
     };
     for pool in pools {
-        let said = &pool.extras.io_connectivity.access_protocol;
+        let said = protocol_of(pool);
         ensure!(
             said.is_empty() || !is_spoken_here(said) || said.eq_ignore_ascii_case(spoken),
             "backend {}: pool {} says accessProtocol: {said}, and its target speaks {spoken}; \
@@ -168,7 +186,7 @@ pub(crate) fn load_array(
     let about = || format!("backend {}", backend.name);
     let mut loaded = FusionStorageConfig::load(&backend.config).with_context(about)?;
     ensure!(
-        backend.target == TargetKind::Embedded,
+        backend.target.is_none_or(|target| target == TargetKind::Embedded),
         "backend {}: an array is its own target; leave target out",
         backend.name
     );
@@ -179,6 +197,17 @@ pub(crate) fn load_array(
     })?;
     config.password = osds_drivers::config::Secret::new(password.reveal());
     Ok(loaded)
+}
+
+fn nvmet_settings(place: &Place<'_>) -> Result<NvmetSettings> {
+    let nvme = &place.backend.nvme;
+    Ok(NvmetSettings {
+        listen: nvme.listen.clone(),
+        advertise: nvme.advertise.clone(),
+        nqn_prefix: nvme.nqn_prefix.clone(),
+        drain_timeout: duration(nvme.drain_timeout)?,
+        notes: place.home.join("nvmet"),
+    })
 }
 
 fn embedded_settings(iscsi: &Iscsi) -> Result<EmbeddedSettings> {
