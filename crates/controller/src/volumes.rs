@@ -137,6 +137,19 @@ impl Controller {
         look(&mut view.volumes_where(has, caller.owner()).filter_map(shown))
     }
 
+    /// The volumes that the caller sees, in the order of their names. Costs what is looked at, where
+    /// the caller sees them all.
+    pub fn volumes_by_name<T>(
+        &self,
+        caller: &Caller,
+        ascending: bool,
+        look: impl FnOnce(&mut dyn Iterator<Item = &Volume>) -> T,
+    ) -> T {
+        let view = self.store.view();
+        let volumes = view.volumes_by_name(ascending).filter_map(|id| view.get::<Volume>(id));
+        look(&mut volumes.map(|volume| &**volume).filter(|volume| caller.sees(&volume.tenant)))
+    }
+
     /// One volume.
     ///
     /// # Errors

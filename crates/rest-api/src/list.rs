@@ -1,7 +1,8 @@
 //! Lists: filtered, sorted and cut as the original does it.
 //!
 //! Items come in the order of their ids, which is how most lists are shown (one way or the other);
-//! so a page costs what is on it. Another sort key looks at everything, and keeps only the page.
+//! so a page costs what is on it. Another sort key looks at everything, and keeps only the page; or the
+//! caller has an index by it, and hands things in that order.
 //!
 //! Kept from the original: any query key that names a field filters, unknown ones are ignored,
 //! values are compared exactly, several values of one key are alternatives; a sort key is looked up
@@ -222,12 +223,7 @@ impl ListQuery {
     ) -> Vec<V> {
         let limit = self.limit.unwrap_or(usize::MAX);
         let filters = self.filters_on::<V>();
-        let passes = |item: &V| {
-            filters.iter().all(|(at, values)| {
-                let cell = item.cell(*at);
-                values.iter().any(|wanted| cell.is(wanted, V::OLDER))
-            })
-        };
+        let passes = passing(&filters);
         match V::sort_field(&self.sort_key) {
             None => cut(items, filters.is_empty(), self.offset, limit, view, passes),
             Some(0) if self.ascending => {
@@ -236,6 +232,25 @@ impl ListQuery {
             Some(0) => cut(items.rev(), filters.is_empty(), self.offset, limit, view, passes),
             Some(at) => self.sorted(items.map(&mut view).filter(passes), at, limit),
         }
+    }
+
+    /// Whether it is sorted by the field with this Go name, and then whether it ascends.
+    #[must_use]
+    pub fn sorted_by<V: Listed>(&self, go_name: &str) -> Option<bool> {
+        let field = V::sort_field(&self.sort_key)?;
+        (V::FIELDS[field] == go_name).then_some(self.ascending)
+    }
+
+    /// The page that was asked for of `items` that come in the order that was asked for.
+    #[must_use]
+    pub fn page_in_order<I: Iterator, V: Listed>(
+        &self,
+        items: I,
+        view: impl FnMut(I::Item) -> V,
+    ) -> Vec<V> {
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let filters = self.filters_on::<V>();
+        cut(items, filters.is_empty(), self.offset, limit, view, passing(&filters))
     }
 
     fn filters_on<V: Listed>(&self) -> Vec<(usize, &[String])> {
@@ -288,6 +303,16 @@ impl ListQuery {
         drop(cells);
         let mut items: Vec<Option<V>> = items.into_iter().map(Some).collect();
         order.into_iter().filter_map(|at| items[at].take()).collect()
+    }
+}
+
+/// Whether an item has what each of the filters wants.
+fn passing<'a, V: Listed>(filters: &'a [(usize, &'a [String])]) -> impl Fn(&V) -> bool + 'a {
+    move |item| {
+        filters.iter().all(|(at, values)| {
+            let cell = item.cell(*at);
+            values.iter().any(|wanted| cell.is(wanted, V::OLDER))
+        })
     }
 }
 

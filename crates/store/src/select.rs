@@ -6,6 +6,8 @@
 //!
 //! What is asked for narrows and no more: whoever shows records still looks whether they are the ones.
 
+use std::iter;
+
 use imbl::OrdSet;
 use osds_model::id::{
     AttachmentId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
@@ -96,6 +98,21 @@ impl View {
         ways.under(&index.volumes_of_group, has.groups.as_deref());
         ways.words(&index.volumes_by_status, has.statuses.as_deref());
         ways.meet(|| Box::new(self.iter::<Volume>().map(|volume| volume.id)))
+    }
+
+    /// Every volume in the order of names; of those with one name the lower id comes first, either way.
+    #[must_use]
+    pub fn volumes_by_name(&self, ascending: bool) -> Box<dyn Iterator<Item = VolumeId> + '_> {
+        let index = &self.indexes().volumes_named;
+        if ascending {
+            return Box::new(index.iter().map(|(_, id)| *id));
+        }
+        let before = |name: &&String| {
+            let lowest = ((*name).clone(), VolumeId(Uuid::nil()));
+            index.range(..lowest).next_back().map(|(name, _)| name)
+        };
+        let names = iter::successors(index.get_max().map(|(name, _)| name), before);
+        Box::new(names.flat_map(|name| indexes::of(index, name.clone())))
     }
 
     /// The attachments that have all of this; with an `owner`, only that tenant's.
@@ -386,7 +403,7 @@ mod tests {
             ways.under(&first, Some(&keys));
             ways.under(&other_index, second.as_deref());
             ways.listed(named_ids.as_deref());
-            let mut selected = ways.meet(|| Box::new(std::iter::empty()));
+            let mut selected = ways.meet(|| Box::new(iter::empty()));
 
             let mut want: std::collections::VecDeque<HostId> = (0..60)
                 .filter(|n| keys.iter().any(|key| one.contains(&(*key, *n))))
@@ -412,7 +429,7 @@ mod tests {
         let ends = [HostId(Uuid::nil()), HostId(Uuid::max())];
         let mut ways = Ways::default();
         ways.listed(Some(&ends));
-        let mut selected = ways.meet(|| Box::new(std::iter::empty()));
+        let mut selected = ways.meet(|| Box::new(iter::empty()));
         assert_eq!(selected.next(), Some(ends[0]));
         assert_eq!(selected.next_back(), Some(ends[1]));
         assert_eq!((selected.next(), selected.next_back()), (None, None));

@@ -203,6 +203,12 @@ impl Model {
             });
             assert_eq!(found, those.map(|v| v.id).collect::<Vec<_>>());
         }
+        for ascending in [true, false] {
+            let mut those: Vec<_> = volumes.iter().map(|v| (&v.name, v.id)).collect();
+            those.sort_by(|(a, _), (b, _)| if ascending { a.cmp(b) } else { b.cmp(a) });
+            let found: Vec<_> = view.volumes_by_name(ascending).collect();
+            assert_eq!(found, those.iter().map(|(_, id)| *id).collect::<Vec<_>>());
+        }
         for wanted in ["creating", "available", "deleting", "error"] {
             let has = AttachmentsWhere {
                 statuses: Some(vec![wanted.to_owned()]),

@@ -125,7 +125,7 @@ fn measure(scale: Scale, home: &Path) {
     println!("{}", Figures::header());
     lists(&volume_lists(scale.many), &api, scale.time, &few.iter().collect::<Vec<_>>());
     println!("RSS with {} volumes: {:.1} MiB", scale.many, Usage::of(daemon.id()).rss_mib());
-    let held = &more[..(scale.cycle * 10).min(more.len())];
+    let held = &more[..(scale.cycle * 4).min(more.len())];
     let figures = attach(&api, held, &hosts).0;
     println!("{}", figures.row("attach to available", Some(&attached)));
     println!("with {} attachments; the baseline is the same with {}:", held.len(), cycle.len());
@@ -182,10 +182,15 @@ fn lists(
     all.collect()
 }
 
-/// A pool that promises much more than this disk has: the volumes stay empty.
+/// Pools that promise much more than this disk has, one alone not enough: the volumes stay empty.
 fn write_config(home: &Path) -> String {
-    let yaml = "baseDir: pools\npool:\n  bench:\n    storageType: block\n    multiAttach: true\n    \
-                maxOverSubscriptionRatio: 100000\n";
+    let mut yaml = "baseDir: pools\npool:\n".to_owned();
+    for number in 0..8 {
+        yaml += &format!(
+            "  bench{number}:\n    storageType: block\n    multiAttach: true\n    \
+             maxOverSubscriptionRatio: 1000\n"
+        );
+    }
     let toml = "data_dir = \".\"\n[log]\nlevel = \"warn\"\n[[backend]]\nname = \"bench\"\n\
                 driver = \"file\"\nconfig = \"bench.yaml\"\n[backend.iscsi]\n\
                 listen = [\"127.0.0.1:0\"]\n";

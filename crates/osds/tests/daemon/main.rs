@@ -23,4 +23,5 @@ mod password;
 mod reservations;
 mod restart;
 mod sanity;
+mod snapshot;
 mod stopped;

@@ -523,6 +523,7 @@ fn lists_are_filtered_sorted_and_cut() {
     };
     assert_eq!(names(""), ["b", "a", "c"]);
     assert_eq!(names("sortKey=name&sortDir=asc"), ["a", "b", "c"]);
+    assert_eq!(names("sortKey=name&offset=1&limit=1&size=2&size=3"), ["a"]);
     assert_eq!(names("sortKey=size&limit=2"), ["b", "a"]);
     assert_eq!(names("limit=50&offset=0&sortDir=desc&sortKey=id"), ["c", "a", "b"]);
     assert_eq!(names("limit=2&offset=1"), ["a", "c"]);
