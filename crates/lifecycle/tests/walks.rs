@@ -37,6 +37,8 @@ fn everything() -> World {
             fence: true,
             extend: true,
             take_back: true,
+            // Beside force it is the operator's word that only one is left.
+            share: false,
             delete: true,
             snapshot: true,
         },
@@ -66,7 +68,7 @@ fn weight(action: &Action) -> usize {
         Action::UserAttaches(_) => 100,
         Action::UserDetaches(_) | Action::DockStepFails { .. } | Action::DockSweeps => 50,
         Action::OperatorForces(_) | Action::OperatorUnfences(_) => 20,
-        Action::UserExtends | Action::UserTakesBack => 20,
+        Action::UserExtends | Action::UserTakesBack | Action::UserShares(_) => 20,
         Action::ExportVanishes(_) | Action::OperatorRestoresTheFile => 20,
         Action::DockReboots | Action::OperatorFences(_) => 10,
         Action::FileVanishes | Action::UserDeletes | Action::SnapshotVanishes(_) => 3,

@@ -287,6 +287,24 @@ fn words(s: &State) -> impl Iterator<Item = &'static str> {
     snapshots.map(osds_lifecycle::status::snapshot)
 }
 
+/// Multi-attach is turned on and off while hosts come and go.
+fn turned() -> World {
+    World {
+        asks: vec![(A, RW, Shared), (B, RO, Shared)],
+        users: Users { share: true, ..Users::default() },
+        trouble: Trouble { fails: &[Kind::Revoke], reboot: true, ..Trouble::default() },
+        last_generation: 7,
+        shows: vec![
+            ("two have it, and then one alone", |_, s| {
+                let single = s.record.as_ref().is_some_and(|r| !r.terms.multi_attach);
+                single && s.phase(A) == Some(Phase::Attached) && s.phase(B).is_none()
+            }),
+            ("one has it alone, and then two", |_, s| s.dock.facts.served.len() == 2),
+        ],
+        ..quiet("turned", vec![State::made(terms(false), &[(A, RW, Shared)])])
+    }
+}
+
 fn lost(_: &World, s: &State) -> bool {
     let fault = s.record.as_ref().and_then(|record| record.fault.as_ref());
     fault.is_some_and(|fault| fault.kind == FaultKind::Gone)
@@ -348,6 +366,7 @@ sound!(
     volume,
     volume_with_a_host,
     growing,
+    turned,
     fence,
     snapshots,
     snapshots_under_a_host
@@ -392,6 +411,8 @@ fn twins() -> Vec<(Twin, World)> {
         (DeleteIgnoresHosts, volume_with_a_host()),
         (DeleteFreesAtOnce, volume()),
         (TakingBackFreesAtOnce, growing()),
+        (SharingEndsDespiteHosts, turned()),
+        (SharingKeepsTheGeneration, turned()),
         (GuardEndsWithinAGeneration, promises()),
         (DockIgnoresGenerations, late(handover.clone())),
         (RebootLosesTheLedger, late(handover.clone())),
@@ -481,6 +502,8 @@ fn every_broken_twin_is_caught() {
         DeleteIgnoresHosts               volume with a host  7 steps: inUse while an attachment is live
         DeleteFreesAtOnce                volume              4 steps: the pool is charged for what is there
         TakingBackFreesAtOnce            growing             8 steps: the pool is charged for what is there
+        SharingEndsDespiteHosts          turned              6 steps: one host at a time unless multi-attach
+        SharingKeepsTheGeneration        turned              1 steps: every edit raises the generation
         GuardEndsWithinAGeneration       promises            8 steps: one generation, one wish
         DockIgnoresGenerations           exclusive           8 steps: who is served is on record, in its mode, or was forced
         RebootLosesTheLedger             exclusive           9 steps: who is served is on record, in its mode, or was forced

@@ -50,6 +50,10 @@ impl World {
                 let next = self.take_back(s.record.as_ref()?)?;
                 self.edit(s, next)?;
             }
+            Action::UserShares(several) => {
+                let next = self.share(s.record.as_ref()?, *several)?;
+                self.edit(s, next)?;
+            }
             Action::UserDeletes => {
                 let next = self.delete(s.record.as_ref()?)?;
                 self.edit(s, next)?;

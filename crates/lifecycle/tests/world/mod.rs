@@ -68,6 +68,8 @@ pub struct Users {
     pub extend: bool,
     /// Take back a wish for more that fails.
     pub take_back: bool,
+    /// Turn multi-attach on and off.
+    pub share: bool,
     pub delete: bool,
     pub snapshot: bool,
 }
@@ -170,6 +172,7 @@ pub enum Action {
     OperatorUnfences(HostId),
     UserExtends,
     UserTakesBack,
+    UserShares(bool),
     UserDeletes,
     UserSnapshots,
     UserDeletesSnapshot(SnapshotId),
@@ -329,6 +332,9 @@ impl Model for World {
             }
             if self.users.take_back {
                 out.push(Action::UserTakesBack);
+            }
+            if self.users.share {
+                out.extend([true, false].map(Action::UserShares));
             }
             if self.users.delete {
                 out.push(Action::UserDeletes);

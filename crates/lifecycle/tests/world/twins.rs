@@ -30,6 +30,8 @@ pub enum Twin {
     DeleteIgnoresHosts,
     DeleteFreesAtOnce,
     TakingBackFreesAtOnce,
+    SharingEndsDespiteHosts,
+    SharingKeepsTheGeneration,
     GuardEndsWithinAGeneration,
     // The dock.
     DockIgnoresGenerations,
@@ -175,6 +177,19 @@ impl World {
         let mut seen = facts.clone();
         seen.snapshots.retain(|id, _| wish.snapshots.contains_key(id));
         seen
+    }
+
+    pub(super) fn share(&self, record: &VolumeState, several: bool) -> Option<VolumeState> {
+        let mut seen = record.clone();
+        if self.breaks(Twin::SharingEndsDespiteHosts) {
+            seen.attachments.clear();
+        }
+        let mut next = volume::share(&seen, several).ok()?;
+        if self.breaks(Twin::SharingKeepsTheGeneration) {
+            next.generation = record.generation;
+        }
+        next.attachments.clone_from(&record.attachments);
+        Some(next)
     }
 
     pub(super) fn wish(&self, record: &VolumeState) -> VolumeWish {
