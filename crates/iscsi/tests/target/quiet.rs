@@ -16,6 +16,7 @@ use crate::reserve::CAROL;
 use crate::scene::{ALICE, BOB, DISK, Scene, eventually};
 
 const BLOCK: usize = 512;
+const LUN: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
 const LONG: Duration = Duration::from_secs(60);
 /// As many blocks has each writer.
 const MOST: u64 = 3000;
@@ -143,6 +144,25 @@ fn a_host_whose_write_waits_is_put_out_at_once() {
     });
     assert!(held.end());
     assert_eq!(scene.medium.writes(), 0);
+}
+
+#[test]
+fn a_write_that_waits_is_found_by_task_management_and_never_runs() {
+    let scene = Scene::new();
+    let mut alice = scene.login(ALICE).unwrap();
+    alice.block_size().unwrap();
+    let held = scene.target.hold_writes(DISK, LONG).unwrap();
+    let tags = [7, 8].map(|at| alice.submit_write(at, &vec![2; BLOCK].into()).unwrap());
+    // Answered in its turn: both are there, and wait.
+    assert_eq!(alice.queue().echo(b"there?").unwrap(), b"there?");
+    assert_eq!(alice.queue().task_management(1, LUN, tags[0]).unwrap(), 0, "ABORT TASK");
+    alice.queue().forget(tags[0]);
+    assert_eq!(alice.queue().task_management(1, LUN, tags[0]).unwrap(), 1, "it is gone");
+    assert!(held.end());
+    let (answered, answer) = alice.queue().complete().unwrap();
+    answer.good().unwrap();
+    assert_eq!((answered, scene.medium.writes()), (tags[1], 1));
+    assert_eq!(alice.read(7, 2).unwrap(), [[0; BLOCK], [2; BLOCK]].concat());
 }
 
 #[test]
