@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use file::{FileConfig, FilePoolConfig};
 pub use fusionstorage::FusionStorageConfig;
-pub use lvm::LvmConfig;
+pub use lvm::{LvmConfig, LvmPoolConfig};
 pub use original::{OriginalConfig, OriginalDriver};
 pub use pool::PoolConfig;
 pub use secret::Secret;

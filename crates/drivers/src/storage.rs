@@ -8,6 +8,9 @@ pub(crate) mod copy;
 pub mod file;
 pub mod fusionstorage;
 mod hold;
+pub mod lvm;
+mod notes;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -177,6 +180,9 @@ pub struct BlockSource {
 pub enum Blocks {
     /// Opened read-write. Use positioned I/O only: clones share one file position.
     File(File),
+    /// A block device of this machine, opened read-write, and by what it is told from another of
+    /// its name.
+    Device(File, BlocksId),
     /// A logical unit of an array, which only the array itself can export.
     Unit(BlocksId),
 }
@@ -188,13 +194,19 @@ impl BlockSource {
         Self { blocks: Blocks::File(file), path, size }
     }
 
+    /// A block device of this machine.
+    #[must_use]
+    pub fn of_device(file: File, id: BlocksId, path: PathBuf, size: Capacity) -> Self {
+        Self { blocks: Blocks::Device(file, id), path, size }
+    }
+
     /// The file, for a target of this machine.
     ///
     /// # Errors
     /// `NotSupported`: they are an array's.
     pub fn into_file(self) -> Result<File, DriverError> {
         match self.blocks {
-            Blocks::File(file) => Ok(file),
+            Blocks::File(file) | Blocks::Device(file, _) => Ok(file),
             Blocks::Unit(_) => {
                 let name = self.path.display();
                 let doing = format!("{name} is an array's, which has to export it itself");
@@ -210,7 +222,7 @@ impl BlockSource {
     pub fn id(&self) -> Result<BlocksId, DriverError> {
         let file = match &self.blocks {
             Blocks::File(file) => file,
-            Blocks::Unit(id) => return Ok(*id),
+            Blocks::Device(_, id) | Blocks::Unit(id) => return Ok(*id),
         };
         let found = file.metadata().map_err(|error| {
             DriverError::from_io(format!("looking at {}", self.path.display()), error)

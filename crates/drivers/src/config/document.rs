@@ -230,6 +230,12 @@ impl<'d> Section<'d> {
         ConfigError::Wrong { place: self.document.place(location), what, remedy: remedy.to_owned() }
     }
 
+    /// Where the value of `name` is.
+    pub(super) fn place_of(&self, name: &str) -> Place {
+        let location = self.get(name).map_or(self.location, |node| node.referenced);
+        self.document.place(location)
+    }
+
     /// Warns of every key nobody asked for.
     pub(super) fn finish(self, warnings: &mut Vec<Warning>) {
         for (key, _) in self.entries {

@@ -112,7 +112,7 @@ fn capacity(section: &mut Section<'_>) -> Result<Option<Capacity>, ConfigError> 
 }
 
 /// Cinder's `max_over_subscription_ratio`, in whole numbers.
-fn over_subscription(section: &mut Section<'_>) -> Result<u32, ConfigError> {
+pub(super) fn over_subscription(section: &mut Section<'_>) -> Result<u32, ConfigError> {
     const KEY: &str = "maxOverSubscriptionRatio";
     let Some(text) = section.text(KEY)? else { return Ok(1) };
     text.parse().ok().filter(|ratio| (1..=1000).contains(ratio)).ok_or_else(|| {

@@ -198,7 +198,9 @@ impl OriginalDriver {
     pub fn parse(&self, file: &Path, text: &str) -> Result<Loaded<OriginalConfig>, ConfigError> {
         // Those that will be driven are read by their own types, which know more.
         match self.name {
-            "lvm" => LvmConfig::parse(file, text).map(|loaded| only_pools(loaded, |c| c.pools)),
+            "lvm" => LvmConfig::parse(file, text).map(|loaded| {
+                only_pools(loaded, |c| c.pools.into_iter().map(|p| p.pool).collect())
+            }),
             "huawei_fusionstorage" => FusionStorageConfig::parse(file, text)
                 .map(|loaded| only_pools(loaded, |config| config.pools)),
             _ => self.parse_by_table(file, text),

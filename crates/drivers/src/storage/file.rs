@@ -10,16 +10,17 @@
 mod directory;
 mod marker;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 use rustix::io::Errno;
 
 use self::directory::Directory;
-use self::marker::Notes;
+use super::notes::Notes;
+use super::turns::Turns;
 use crate::config::{FileConfig, FilePoolConfig};
 use crate::{
     BlockSource, DriverError, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
@@ -44,33 +45,8 @@ struct FilePool {
     /// What its directory is known by, and where that is noted; `None` when any directory will do.
     known_by: Option<(String, PathBuf)>,
     stripes: Vec<Mutex<()>>,
-    copying: Copying,
-}
-
-/// The copies that are being made: calls for one come one after the other.
-#[derive(Debug, Default)]
-struct Copying {
-    names: Mutex<BTreeSet<Source>>,
-    ended: Condvar,
-}
-
-impl Copying {
-    fn alone<T>(&self, copy: Source, work: impl FnOnce() -> T) -> T {
-        let busy = |names: &mut BTreeSet<Source>| !names.insert(copy);
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.ended.wait_while(names, busy).unwrap_or_else(PoisonError::into_inner));
-        /// Also after a panic.
-        struct End<'a>(&'a Copying, Source);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                let mut names = self.0.names.lock().unwrap_or_else(PoisonError::into_inner);
-                names.remove(&self.1);
-                self.0.ended.notify_all();
-            }
-        }
-        let _end = End(self, copy);
-        work()
-    }
+    /// The copies that are being made.
+    copying: Turns<Source>,
 }
 
 impl FileStorage {
@@ -266,7 +242,7 @@ impl FilePool {
         known_by: Option<(String, PathBuf)>,
     ) -> Self {
         let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
-        Self { config, not_made, known_by, stripes, copying: Copying::default() }
+        Self { config, not_made, known_by, stripes, copying: Turns::default() }
     }
 
     fn directory(&self) -> Result<Directory, DriverError> {

@@ -153,6 +153,7 @@ pub async fn export_is_boring_and_keeps_grants(bench: &dyn Bench) {
     let again = || {
         let blocks = match &source.blocks {
             Blocks::File(file) => Blocks::File(file.try_clone().unwrap()),
+            Blocks::Device(file, id) => Blocks::Device(file.try_clone().unwrap(), *id),
             Blocks::Unit(id) => Blocks::Unit(*id),
         };
         BlockSource { blocks, path: source.path.clone(), size: source.size }

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstatfs, seek};
@@ -67,10 +67,12 @@ pub struct Run {
     pub len: u64,
 }
 
-/// A regular file (sparse for thin provisioning) as the medium.
+/// A regular file (sparse for thin provisioning) or a block device as the medium.
 #[derive(Debug)]
 pub struct FileBackend {
     file: File,
+    /// A block device: it does not say its size as a file does, and discards may leave what was there.
+    is_device: bool,
     /// Its file system keeps nothing but memory, so that reading never waits.
     in_memory: bool,
     /// Reads can be asked not to wait. Cleared when the file system turns out not to know that.
@@ -84,8 +86,11 @@ impl FileBackend {
     /// Serves `file`, which must be open for reading, and for writing if anyone may write.
     pub fn new(file: File) -> Self {
         const TMPFS: u64 = 0x0102_1994;
-        let in_memory = fstatfs(&file).is_ok_and(|facts| facts.f_type as u64 == TMPFS);
-        Self { file, in_memory, knows_nowait: AtomicBool::new(true) }
+        let is_device = file.metadata().is_ok_and(|found| found.file_type().is_block_device());
+        // Of a device this would be told of the directory that its name is in.
+        let in_memory =
+            !is_device && fstatfs(&file).is_ok_and(|facts| facts.f_type as u64 == TMPFS);
+        Self { file, is_device, in_memory, knows_nowait: AtomicBool::new(true) }
     }
 
     /// Fills `buf` from the page cache; `false` if not all of it is there.
@@ -114,6 +119,24 @@ impl FileBackend {
         Ok(at.is_multiple_of(PAGE) || self.read_cached(&mut [0], at)?)
     }
 
+    /// Makes a range of a device read as zeros, and writes only where it does not: what a thin volume
+    /// has no space for yet takes none.
+    fn clear(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        let end = offset + len;
+        let mut at = offset;
+        while at < end {
+            let step = (end - at).min(buffer.len() as u64);
+            let part = &mut buffer[..step as usize];
+            self.file.read_exact_at(part, at)?;
+            if part.iter().any(|&byte| byte != 0) {
+                self.fill_with_zeroes(at, step)?;
+            }
+            at += step;
+        }
+        Ok(())
+    }
+
     fn fill_with_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
         static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
         let end = offset + len;
@@ -133,6 +156,7 @@ impl FileBackend {
         }
         match fallocate(&self.file, mode | FallocateFlags::KEEP_SIZE, offset, len) {
             Ok(()) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) if self.is_device => self.clear(offset, len),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.fill_with_zeroes(offset, len),
             Err(Errno::INTR) => self.allocate(mode, offset, len),
             Err(error) => Err(error.into()),
@@ -142,6 +166,10 @@ impl FileBackend {
 
 impl Backend for FileBackend {
     fn len(&self) -> io::Result<u64> {
+        if self.is_device {
+            // All else is positioned: nobody minds where this leaves the file.
+            return Ok(seek(&self.file, SeekFrom::End(0))?);
+        }
         Ok(self.file.metadata()?.len())
     }
 

@@ -6,11 +6,10 @@
 //! it, nothing is made in it, and nothing is taken for lost. The note is written last, so a crash
 //! in between is a first use again.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 
 use rustix::fs::{self as rfs, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,43 +19,6 @@ pub(super) const MARK: &str = ".osds-pool";
 const BEGUN: &str = ".osds-pool.new";
 /// An id and a line end; whatever is longer is not ours.
 const LONGEST: u64 = 64;
-
-/// The notes of pools that were used, by name, in one file.
-#[derive(Clone, Debug)]
-pub(super) struct Notes {
-    file: PathBuf,
-    ids: BTreeMap<String, String>,
-}
-
-impl Notes {
-    /// The notes in this file; none when there is no such file.
-    pub(super) fn read(file: &Path) -> io::Result<Self> {
-        let ids = match fs::read(file) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::from)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error),
-        };
-        Ok(Self { file: file.to_owned(), ids })
-    }
-
-    /// The id of a pool that was used before.
-    pub(super) fn of(&self, pool: &str) -> Option<&str> {
-        self.ids.get(pool).map(String::as_str)
-    }
-
-    /// Notes a first use; durable when this returns.
-    pub(super) fn add(&mut self, pool: &str, id: &str) -> io::Result<()> {
-        self.ids.insert(pool.to_owned(), id.to_owned());
-        let directory = self.file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let begun = self.file.with_extension("new");
-        let mut file = File::create(&begun)?;
-        file.write_all(&serde_json::to_vec_pretty(&self.ids)?)?;
-        file.sync_all()?;
-        fs::rename(&begun, &self.file)?;
-        File::open(directory)?.sync_all()
-    }
-}
 
 /// The id in a directory; `None` when it has no mark.
 pub(super) fn find(directory: impl std::os::fd::AsFd) -> Result<Option<String>, Errno> {

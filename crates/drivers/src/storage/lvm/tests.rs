@@ -1,0 +1,1 @@
+//! The driver beside a pretended lvm.
