@@ -51,6 +51,41 @@ macro_rules! storage_suite {
     };
 }
 
+/// On logical volumes, where a device is given up to them: one case after the other, on one group.
+macro_rules! lvm_suite {
+    ($name:ident, $thin:literal) => {
+        mod $name {
+            lvm_suite!($thin:
+                a_new_volume_is_zeros_of_the_size_asked_for,
+                the_second_create_is_boring,
+                a_shorter_leftover_is_finished,
+                extend_grows_and_never_shrinks,
+                delete_is_for_good,
+                a_new_volume_shows_nothing_of_an_old_one,
+                what_is_missing_is_gone_and_what_cannot_be_asked_is_an_error,
+                everything_is_there_after_a_restart,
+                what_is_not_ours_is_listed_and_left_alone,
+                calls_at_once_end_in_one_volume,
+                pools_are_reported_by_name,
+                a_snapshot_is_of_its_moment,
+                a_copy_is_a_volume_of_its_own,
+                a_copy_needs_no_hold,
+            );
+        }
+    };
+    ($thin:literal: $($case:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                let _alone = crate::benches::LVM.lock().await;
+                if let Some(bench) = crate::benches::LvmBench::new($thin) {
+                    crate::storage::$case(&bench).await;
+                }
+            }
+        )+
+    };
+}
+
 macro_rules! target_suite {
     ($name:ident, $bench:expr) => {
         suite!(
@@ -76,6 +111,8 @@ macro_rules! target_suite {
 
 storage_suite!(fake_storage, crate::benches::FakeStorageBench::new());
 storage_suite!(file_storage, crate::benches::FileStorageBench::new());
+lvm_suite!(lvm_thick, false);
+lvm_suite!(lvm_thin, true);
 target_suite!(fake_target, crate::benches::FakeTargetBench::new());
 target_suite!(fake_target_without_read_only, crate::benches::FakeTargetBench::plain());
 

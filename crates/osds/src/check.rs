@@ -12,7 +12,7 @@ use osds_keyring::chap::Chap;
 
 use crate::config::{Config, StorageKind, auth};
 use crate::space;
-use crate::wiring::{load, load_array};
+use crate::wiring::{load, load_array, load_lvm};
 
 /// Reads a configuration and all it names. Findings go to standard output.
 pub(crate) fn check(file: &Path) -> Result<()> {
@@ -40,6 +40,10 @@ pub(crate) fn check(file: &Path) -> Result<()> {
                 let pools = config.pools.iter().map(|pool| pool.pool.clone()).collect();
                 files.push((&*backend.name, config));
                 (pools, warnings)
+            }
+            StorageKind::Lvm => {
+                let Loaded { config, warnings } = load_lvm(backend)?;
+                (config.pools.into_iter().map(|pool| pool.pool).collect(), warnings)
             }
             StorageKind::FusionStorage => {
                 let Loaded { config, warnings } = load_array(backend, &key_file)?;

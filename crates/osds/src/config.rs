@@ -283,6 +283,8 @@ impl Default for Local {
 pub enum StorageKind {
     /// Sparse files in a directory.
     File,
+    /// Logical volumes in a volume group.
+    Lvm,
     /// Huawei FusionStorage, which is its own target.
     FusionStorage,
     /// One of the original's that osds does not have: its file can be checked, and no more.
@@ -294,11 +296,12 @@ impl TryFrom<String> for StorageKind {
     fn try_from(name: String) -> Result<Self, String> {
         match (name.as_str(), OriginalDriver::named(&name)) {
             ("file", _) => Ok(Self::File),
+            ("lvm", _) => Ok(Self::Lvm),
             ("huawei_fusionstorage", _) => Ok(Self::FusionStorage),
             (_, Some(driver)) => Ok(Self::NotYet(driver)),
-            (_, None) => {
-                Err(format!("there is no driver {name:?}; osds has: file, huawei_fusionstorage"))
-            }
+            (_, None) => Err(format!(
+                "there is no driver {name:?}; osds has: file, lvm, huawei_fusionstorage"
+            )),
         }
     }
 }

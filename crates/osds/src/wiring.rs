@@ -31,7 +31,7 @@ use osds_store::{EmbeddedStore, MemoryStore, Store};
 use tracing::{info, warn};
 
 use self::backend::{Place, Pools};
-pub(crate) use self::backend::{load, load_array};
+pub(crate) use self::backend::{load, load_array, load_lvm};
 use crate::config::{
     Backend, Config, Iscsi, Local, Nvme, StorageKind, StoreKind, TargetKind, duration,
 };
@@ -151,7 +151,7 @@ fn backends(config: &Config, default_iscsi: Option<SocketAddr>) -> Result<Vec<(B
     }
     let files = all.iter().filter_map(|(backend, pools)| match pools {
         Pools::Files(pools) => Some((&*backend.name, pools)),
-        Pools::Array(_) => None,
+        Pools::Volumes(_) | Pools::Array(_) => None,
     });
     space::promised_twice(files).iter().for_each(|warning| warn!("{warning}"));
     Ok(all)

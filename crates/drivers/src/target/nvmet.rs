@@ -437,7 +437,7 @@ fn remove_unused(tree: &Configfs, path: &str) -> Result<(), DriverError> {
 /// writes past every cache of ours.
 fn check_is_there(path: &Path, source: &BlockSource) -> Result<(), String> {
     let opened = match &source.blocks {
-        crate::Blocks::File(file) => file.metadata(),
+        crate::Blocks::File(file) | crate::Blocks::Device(file, _) => file.metadata(),
         crate::Blocks::Unit(_) => return Err("an array exports its volumes itself".to_owned()),
     };
     let (opened, found) = match (opened, fs::metadata(path)) {

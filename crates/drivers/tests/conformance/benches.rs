@@ -1,14 +1,16 @@
 //! The drivers under test, and what a test must be able to do beside them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use osds_drivers::config::FileConfig;
+use osds_drivers::config::{FileConfig, LvmConfig};
 use osds_drivers::fake::{Denied, FakeStorage, FakeTarget};
 use osds_drivers::storage::file::FileStorage;
+use osds_drivers::storage::lvm::LvmStorage;
 use osds_drivers::{
     BlockSource, DriverError, ExportFacts, Hold, StorageDriver, TargetCapabilities, TargetDriver,
 };
@@ -80,6 +82,110 @@ impl storage::Bench for FileStorageBench {
     fn cut_short(&self, volume: VolumeId) -> bool {
         let path = self.path(&format!("volume-{volume}.img"));
         std::fs::File::options().write(true).open(path).unwrap().set_len(512).unwrap();
+        true
+    }
+}
+
+/// There is one device for all cases.
+pub static LVM: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Logical volumes on a device that is given up to it.
+pub struct LvmBench {
+    device: String,
+    yaml: &'static str,
+}
+
+impl LvmBench {
+    const DEVICE: &str = "OSDS_TEST_LVM_DEVICE";
+
+    /// `None` where no device is given: it needs root, device-mapper and 128 MiB that hold nothing.
+    pub fn new(thin: bool) -> Option<Self> {
+        let Ok(device) = std::env::var(Self::DEVICE) else {
+            println!("SKIPPED: lvm: no {}; cargo xtask lab test lvm runs it", Self::DEVICE);
+            return None;
+        };
+        // What must never be seen.
+        let disk = std::fs::File::options().write(true).open(&device).unwrap();
+        let _ = Self::try_run(&["vgremove", "-ff", "-y", "osds-test"]);
+        for at in 0..128 {
+            disk.write_all_at(&vec![0xA5; 1 << 20], at << 20).unwrap();
+        }
+        disk.sync_all().unwrap();
+        drop(disk);
+        let size = if thin { "81m" } else { "65m" };
+        Self::run(&["pvcreate", "-ff", "-y", "--setphysicalvolumesize", size, &device]);
+        Self::run(&["vgcreate", "-s", "1m", "osds-test", &device]);
+        if thin {
+            Self::run(&[
+                "lvcreate",
+                "-y",
+                "--type",
+                "thin-pool",
+                "-L",
+                "64m",
+                "--poolmetadatasize",
+                "4m",
+                "-n",
+                "t",
+                "osds-test",
+            ]);
+        }
+        let yaml = match thin {
+            true => "pool: {p: {volumeGroup: osds-test, thinPool: t}}",
+            false => "pool: {p: {volumeGroup: osds-test}}",
+        };
+        Some(Self { device, yaml })
+    }
+
+    fn try_run(words: &[&str]) -> Result<(), String> {
+        let done = std::process::Command::new("lvm").args(words).output().unwrap();
+        let said = || String::from_utf8_lossy(&done.stderr).into_owned();
+        if done.status.success() { Ok(()) } else { Err(format!("{words:?}: {}", said())) }
+    }
+
+    fn run(words: &[&str]) {
+        Self::try_run(words).unwrap();
+    }
+}
+
+impl Drop for LvmBench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            Self::run(&["vgremove", "-ff", "-y", "osds-test"]);
+            Self::run(&["pvremove", "-ff", "-y", &self.device]);
+        }
+    }
+}
+
+impl storage::Bench for LvmBench {
+    fn driver(&self) -> Arc<dyn StorageDriver> {
+        let config = LvmConfig::parse(std::path::Path::new("lvm.yaml"), self.yaml).unwrap();
+        Arc::new(LvmStorage::new(config.config))
+    }
+
+    fn pool(&self) -> &str {
+        "p"
+    }
+
+    fn plant(&self, name: &str) {
+        // Thin where the pool is thin.
+        let foreign = ["lvcreate", "-y", "-Wn", "-n", name];
+        let size: &[&str] = match self.yaml.contains("thinPool") {
+            true => &["-V", "1m", "--thinpool", "t", "osds-test"],
+            false => &["-Zn", "-L", "1m", "osds-test"],
+        };
+        Self::run(&[&foreign, size].concat());
+    }
+
+    /// As a cut in the middle of its zeroing leaves it; a thin volume is made in one step.
+    fn cut_short(&self, volume: VolumeId) -> bool {
+        if self.yaml.contains("thinPool") {
+            return false;
+        }
+        let path = format!("osds-test/volume-{volume}");
+        let disk = std::fs::File::options().write(true).open(format!("/dev/{path}")).unwrap();
+        disk.write_all_at(&[0xA5; 4096], 1 << 20).unwrap();
+        Self::run(&["lvchange", "--addtag", "osds.state=making", &path]);
         true
     }
 }

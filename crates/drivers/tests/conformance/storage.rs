@@ -295,3 +295,35 @@ pub async fn a_copy_counts_only_while_writes_were_held(bench: &dyn Bench) {
     driver.snapshot(pool, A, S, held).await.unwrap();
     assert_eq!(let_go.try_iter().count(), 1);
 }
+
+/// Where a copy is made in one step nobody's writes have to be held, and one is of one moment all the
+/// same.
+#[allow(dead_code, reason = "the simulated array runs this suite too, and copies otherwise")]
+pub async fn a_copy_needs_no_hold(bench: &dyn Bench) {
+    let (driver, pool) = (bench.driver(), bench.pool());
+    driver.create(pool, A, mib(4)).await.unwrap();
+    // Answered, and not flushed; the blocks stay open while the snapshot is taken.
+    let open = bench.reach(driver.open(pool, A).await.unwrap());
+    open.write_all_at(b"first", 3 * MIB).unwrap();
+    driver.snapshot(pool, A, S, Hold::impossible()).await.unwrap();
+    let source = Source { volume: A, snapshot: None };
+    driver.create_copy(pool, B, mib(4), source, Hold::impossible()).await.unwrap();
+    open.write_all_at(b"later", 3 * MIB).unwrap();
+    open.sync_all().unwrap();
+    let at = usize::try_from(3 * MIB).unwrap();
+    assert_eq!(&bytes(bench, &*driver, B).await[at..at + 5], b"first");
+    let whole = SnapshotFacts { whole: Some(mib(4)) };
+    assert_eq!(driver.snapshots(pool, A, &[S]).await.unwrap(), [(S, whole)].into());
+    let look = VolumeId::from_u128(0x100);
+    let source = Source { volume: A, snapshot: Some(S) };
+    driver.create_copy(pool, look, mib(4), source, Hold::needless()).await.unwrap();
+    assert_eq!(&bytes(bench, &*driver, look).await[at..at + 5], b"first");
+    // Nothing of the copying is left.
+    let expected = [
+        (EntryName::Volume(A), 4 * MIB),
+        (EntryName::Volume(B), 4 * MIB),
+        (EntryName::Volume(look), 4 * MIB),
+        (EntryName::Snapshot(A, S), 4 * MIB),
+    ];
+    assert_eq!(listed(&*driver, pool).await, expected);
+}

@@ -500,7 +500,7 @@ impl<'i> Conversion<'i> {
 /// Whether osds has this driver.
 fn is_ours(driver: &str) -> bool {
     match StorageKind::try_from(driver.to_owned()) {
-        Ok(StorageKind::File | StorageKind::FusionStorage) => true,
+        Ok(StorageKind::File | StorageKind::Lvm | StorageKind::FusionStorage) => true,
         Ok(StorageKind::NotYet(_)) | Err(_) => false,
     }
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use osds_dock::Ledger;
-use osds_drivers::config::{FileConfig, FilePoolConfig, FusionStorageConfig, Loaded, PoolConfig};
+use osds_drivers::config::{FileConfig, FusionStorageConfig, Loaded, LvmConfig, PoolConfig};
 use osds_drivers::storage::file::FileStorage;
 use osds_drivers::storage::fusionstorage::{FusionStorage, Patience};
+use osds_drivers::storage::lvm::LvmStorage;
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
 use osds_drivers::target::fusionstorage::FusionStorageTarget;
 use osds_drivers::target::local::LocalTarget;
@@ -26,6 +27,7 @@ use crate::config::{Backend, Iscsi, StorageKind, TargetKind, duration};
 /// What a storage driver is made of, read from its YAML.
 pub(super) enum Pools {
     Files(FileConfig),
+    Volumes(LvmConfig),
     Array(Box<FusionStorageConfig>),
 }
 
@@ -34,6 +36,7 @@ impl Pools {
     pub(super) fn with_target(&self, backend: &Backend) -> Backend {
         let pools: Vec<&PoolConfig> = match self {
             Self::Files(config) => config.pools.iter().map(|one| &one.pool).collect(),
+            Self::Volumes(config) => config.pools.iter().map(|one| &one.pool).collect(),
             Self::Array(_) => return backend.clone(),
         };
         let target = backend.target_for(pools.into_iter().map(protocol_of));
@@ -71,6 +74,10 @@ pub(super) fn read(backend: &Backend, key_file: &Path) -> Result<Pools> {
             let Loaded { config, warnings } = load(backend)?;
             (Pools::Files(config), warnings)
         }
+        StorageKind::Lvm => {
+            let Loaded { config, warnings } = load_lvm(backend)?;
+            (Pools::Volumes(config), warnings)
+        }
         StorageKind::FusionStorage => {
             let Loaded { config, warnings } = load_array(backend, key_file)?;
             (Pools::Array(Box::new(config)), warnings)
@@ -95,6 +102,12 @@ pub(super) fn storage(place: &Place<'_>, pools: Pools) -> Result<Storage> {
             let notes = place.home.join("pools.json");
             let driver = FileStorage::with_notes(config, &notes).map_err(failed)?;
             Storage { driver: Arc::new(driver), directories, own_target: None }
+        }
+        Pools::Volumes(config) => {
+            // Likewise which volume groups.
+            let notes = place.home.join("pools.json");
+            let driver = LvmStorage::with_notes(config, &notes).map_err(failed)?;
+            Storage { driver: Arc::new(driver), directories: Vec::new(), own_target: None }
         }
         Pools::Array(config) => {
             let driver = FusionStorage::new(&config, Patience::default()).map_err(&failed)?;
@@ -140,12 +153,19 @@ pub(super) fn target(
     })
 }
 
-/// Reads a backend's driver YAML.
+/// Reads the driver YAML of files.
 pub(crate) fn load(backend: &Backend) -> Result<Loaded<FileConfig>> {
     let loaded =
         FileConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))?;
-    let pools = loaded.config.pools.iter().map(|FilePoolConfig { pool, .. }| pool);
-    check_protocol(backend, pools)?;
+    check_protocol(backend, loaded.config.pools.iter().map(|pool| &pool.pool))?;
+    Ok(loaded)
+}
+
+/// Reads the driver YAML of logical volumes.
+pub(crate) fn load_lvm(backend: &Backend) -> Result<Loaded<LvmConfig>> {
+    let loaded =
+        LvmConfig::load(&backend.config).with_context(|| format!("backend {}", backend.name))?;
+    check_protocol(backend, loaded.config.pools.iter().map(|pool| &pool.pool))?;
     Ok(loaded)
 }
 

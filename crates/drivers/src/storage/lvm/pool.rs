@@ -31,6 +31,7 @@ pub(super) struct VolumeGroup {
 
 #[derive(Debug, Default)]
 struct Reports {
+    asked: u64,
     begun: u64,
     running: bool,
     last: Option<(u64, Result<Arc<Group>, Fault>)>,
@@ -46,9 +47,16 @@ impl VolumeGroup {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How often it was asked what is there.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> u64 {
+        self.reports().asked
+    }
+
     /// What is there: a report that was begun after this was called.
     pub(super) fn report(&self) -> Result<Arc<Group>, DriverError> {
         let mut reports = self.reports();
+        reports.asked += 1;
         let wanted = reports.begun + 1;
         loop {
             if let Some((number, result)) = &reports.last
