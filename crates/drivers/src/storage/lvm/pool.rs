@@ -180,7 +180,7 @@ impl Pool {
     /// Whether new volumes may be made in the thin pool.
     pub(super) fn check_health(&self, thin: &LogicalVolume) -> Result<(), DriverError> {
         let place = self.place();
-        if !thin.zeroes {
+        if !thin.zeroes() {
             let doing = format!(
                 "{place} does not zero blocks before their first use, so that volumes would show \
                  what others wrote before: lvchange --zero y {}/{}",

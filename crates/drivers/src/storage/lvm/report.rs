@@ -53,7 +53,7 @@ pub(super) fn words(group: &str) -> Vec<&str> {
         "lv",
         "-o",
         "lv_uuid,lv_name,lv_path,lv_size,lv_tags,lv_attr,pool_lv,origin,origin_size,\
-         lv_kernel_major,lv_kernel_minor,data_percent,zero,lv_health_status",
+         lv_kernel_major,lv_kernel_minor,data_percent,lv_health_status",
         "--configreport",
         "seg",
         "-o",
@@ -93,8 +93,6 @@ pub(super) struct LogicalVolume {
     attributes: Vec<u8>,
     /// Of a thin pool: how full it is, in percent.
     pub(super) filled: f64,
-    /// Of a thin pool: whether a block is zeroed before it is first used.
-    pub(super) zeroes: bool,
     /// Empty while all is well.
     pub(super) health: String,
     /// Where it lies, as `DEVICE:FIRST-LAST`.
@@ -221,7 +219,6 @@ impl LogicalVolume {
             device,
             attributes: text(row, "lv_attr")?.into_bytes(),
             filled: text(row, "data_percent").and_then(|text| text.parse().ok()).unwrap_or(0.0),
-            zeroes: text(row, "zero").is_none_or(|zero| matches!(&*zero, "zero" | "1")),
             health: text(row, "lv_health_status").unwrap_or_default(),
             ranges: Vec::new(),
         })
@@ -272,6 +269,11 @@ impl LogicalVolume {
     /// The first of lvm's attributes: `V` thin, `t` thin pool, `o` with snapshots, `s` a snapshot.
     fn kind(&self) -> u8 {
         self.attributes.first().copied().unwrap_or(b'?')
+    }
+
+    /// Of a thin pool: whether a block is zeroed before it is first used.
+    pub(super) fn zeroes(&self) -> bool {
+        self.attributes.get(7) == Some(&b'z')
     }
 
     /// A thick snapshot that had no room left for what was overwritten: it holds nothing any more.

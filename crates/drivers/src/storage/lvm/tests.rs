@@ -5,7 +5,7 @@ mod pretended;
 use std::os::unix::fs::FileExt as _;
 
 use self::pretended::{FOREIGN, MIB, Pretended};
-use super::report::Group;
+use super::report::{Group, State};
 use super::*;
 use crate::EntryName;
 
@@ -317,6 +317,32 @@ async fn many_questions_are_answered_by_few_reports() {
         assert_eq!(call.await.unwrap().size, mib(1));
     }
     assert!(lvm.disk().log.len() <= 2, "{:?}", lvm.disk().log);
+}
+
+/// As lvm2 2.03.16 of Debian 12 printed it: a thick volume that is being made and a thin one, with a
+/// snapshot each.
+#[test]
+fn a_recorded_report_is_read() {
+    let group = Group::parse(include_str!("tests/report.json")).unwrap();
+    let id = |last: u32| format!("0193f1f4-0000-7000-8000-00000000000{last}");
+    let volume = |last| id(last).parse::<VolumeId>().unwrap();
+    assert_eq!((group.size, group.extent, group.missing), (mib(100), MIB, 0));
+    let (thick, state) = group.volume(volume(1)).unwrap().unwrap();
+    assert_eq!((state, thick.size, thick.device), (State::Making, mib(2), Some((253, 3))));
+    assert_eq!(thick.ranges, ["/dev/vdc:40-41"]);
+    let snapshots: Vec<_> = group.dependants(thick).collect();
+    assert_eq!(snapshots.len(), 1);
+    let role = Role::Snapshot(volume(1), id(3).parse().unwrap());
+    assert_eq!((snapshots[0].role(), snapshots[0].content()), (role, mib(2)), "by its name");
+    assert!(!thick.is_open() && !thick.is_thin() && !snapshots[0].is_lost());
+    let (thin, state) = group.volume(volume(2)).unwrap().unwrap();
+    assert_eq!((state, &*thin.pool, thin.size), (State::Whole, "t", mib(3)));
+    let role = Role::Snapshot(volume(2), id(4).parse().unwrap());
+    let snapshot = group.of_role(role).next().unwrap();
+    assert_eq!((snapshot.device, snapshot.content()), (None, mib(3)), "it is not active");
+    assert_eq!(group.dependants(thin).count(), 0, "a thin one needs no origin");
+    let pool = group.named("t").unwrap();
+    assert!(pool.is_thin_pool() && pool.zeroes() && pool.role() == Role::Foreign);
 }
 
 #[test]

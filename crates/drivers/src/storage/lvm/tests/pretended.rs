@@ -99,10 +99,14 @@ impl Pretended {
                 "lv_uuid": format!("LV{}", volume.number), "lv_name": volume.name,
                 "lv_path": self.home.path().join(&volume.name), "lv_size": size,
                 "lv_tags": volume.tags.join(","),
-                "lv_attr": format!("{kind}wi-a{}----", if volume.open { 'o' } else { '-' }),
+                "lv_attr": format!(
+                    "{kind}wi-a{}-{}--",
+                    if volume.open { 'o' } else { '-' },
+                    if disk.zeroes { 'z' } else { '-' }
+                ),
                 "pool_lv": volume.pool, "origin": volume.origin, "origin_size": size,
                 "lv_kernel_major": major, "lv_kernel_minor": major, "data_percent": "",
-                "zero": if disk.zeroes { "zero" } else { "" }, "lv_health_status": "",
+                "lv_health_status": "",
             })
         });
         let seg = disk.volumes.iter().map(|volume| {
