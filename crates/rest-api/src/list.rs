@@ -1,8 +1,7 @@
 //! Lists: filtered, sorted and cut as the original does it.
 //!
-//! Items come in the order of their ids, which is how most lists are shown (one way or the other);
-//! so a page costs what is on it. Another sort key looks at everything, and keeps only the page; or the
-//! caller has an index by it, and hands things in that order.
+//! Items come in the order of their ids, which is how most lists are shown (one way or the other),
+//! or as the caller's index hands them: a page costs what is on it. Else all is looked at.
 //!
 //! Kept from the original: any query key that names a field filters, unknown ones are ignored,
 //! values are compared exactly, several values of one key are alternatives; a sort key is looked up
