@@ -20,12 +20,6 @@ pub fn invalid(why: impl Into<String>) -> Status {
     Status::invalid_argument(why)
 }
 
-/// Not offered by this driver, and not advertised.
-#[must_use]
-pub fn not_offered(call: &str) -> Status {
-    Status::unimplemented(format!("{call} is not offered by this driver"))
-}
-
 /// What it means that the control plane did not do it.
 #[must_use]
 pub fn of(error: &ClientError) -> Status {

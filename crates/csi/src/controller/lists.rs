@@ -2,8 +2,7 @@
 //!
 //! Kubernetes holds the list of published nodes against its own records every minute and attaches
 //! again what it misses, so a list is whole or there is none: volumes and attachments are read at
-//! one go, and a failure of either is the failure of the call. Tokens name the last entry that was
-//! shown; ids sort by age, so what is made between two pages is on the next.
+//! one go, and a failure of either is the failure of the call.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +10,13 @@ use osds_model::VolumeId;
 use osds_rest_api::{AttachmentView, FitView, HostView, PoolView, VolumeView, url};
 
 use super::publish::{is_of, is_published, text};
-use super::volumes::{self, GIB, shown};
-use super::{Settings, capability};
+use super::volumes::{GIB, known, shown};
+use super::{Settings, capability, named, wanted};
 use crate::api::Api;
 use crate::handle::Handle;
 use crate::proto::list_volumes_response::{Entry, VolumeStatus};
 use crate::proto::{GetCapacityRequest, GetCapacityResponse, ListVolumesResponse, VolumeCondition};
-use crate::status::{self, Status};
+use crate::status::Status;
 use crate::zones::zone_key;
 
 /// What there is of one volume.
@@ -60,14 +59,6 @@ impl Seen {
 /// # Errors
 /// ABORTED for a token that is none of ours; never a part of a list.
 pub async fn list(api: &Api, most: i32, token: &str) -> Result<ListVolumesResponse, Status> {
-    let most =
-        usize::try_from(most).map_err(|_| status::invalid("max_entries must not be negative"))?;
-    let after: Option<Handle> = match token {
-        "" => None,
-        text => Some(text.parse().map_err(|_| {
-            Status::aborted("starting_token is none of ours; start again without one")
-        })?),
-    };
     let (volumes, attachments, fenced) = api
         .call(|client| {
             let volumes: Vec<VolumeView<'static>> = client.list("block/volumes", &[])?;
@@ -95,13 +86,7 @@ pub async fn list(api: &Api, most: i32, token: &str) -> Result<ListVolumesRespon
         let has_alias = seen.attachments.iter().any(|view| is_of(alias, view));
         [Some((Handle::from(*id), seen)), has_alias.then_some((alias, seen))].into_iter().flatten()
     });
-    let mut left = handles.filter(|(handle, _)| after.is_none_or(|after| *handle > after));
-    let page = left.by_ref().take(if most == 0 { usize::MAX } else { most });
-    let page: Vec<_> = page.collect();
-    let next_token = match (left.next(), page.last()) {
-        (Some(_), Some((last, _))) => last.to_string(),
-        (Some(_) | None, _) => String::new(),
-    };
+    let (page, next_token) = named::page(handles, most, token)?;
     let entries = page
         .into_iter()
         .map(|(handle, seen)| {
@@ -125,7 +110,7 @@ pub async fn show(
     api: &Api,
     handle: &str,
 ) -> Result<(crate::proto::Volume, Vec<String>, VolumeCondition), Status> {
-    let (parsed, volume) = volumes::known(api, handle).await?;
+    let (parsed, volume) = known(api, handle).await?;
     let (attachments, fenced) = api
         .call(move |client| {
             let id = parsed.volume.to_string();
@@ -164,10 +149,10 @@ pub async fn capacity(
     };
     let needs = capability::needs_multi_attach(&asked);
     let profile = match request.parameters.get("profile").filter(|said| !said.is_empty()) {
-        Some(said) => Some(volumes::profile(api, said).await?),
+        Some(said) => Some(wanted::profile(api, said).await?),
         None => None,
     };
-    let shared = profile.as_ref().is_some_and(volumes::is_shared);
+    let shared = profile.as_ref().is_some_and(wanted::is_shared);
     if capability::objection(&asked, shared || settings.auto_multi_attach).is_some() {
         return Ok(GetCapacityResponse {
             available_capacity: 0,

@@ -6,9 +6,12 @@
 
 pub mod capability;
 mod lists;
+mod modify;
+mod named;
 pub mod publish;
 mod snapshots;
 pub mod volumes;
+mod wanted;
 
 use tonic::{Request, Response};
 
@@ -33,12 +36,13 @@ use crate::proto::{
     ListVolumesRequest, ListVolumesResponse, ValidateVolumeCapabilitiesRequest,
     ValidateVolumeCapabilitiesResponse,
 };
-use crate::status::{self, Status, not_offered};
+use crate::status::{self, Status};
+use modify::Changes;
 use publish::required;
 pub use volumes::Settings;
 
 /// What is offered.
-const OFFERED: [Call; 13] = [
+const OFFERED: [Call; 14] = [
     Call::CreateDeleteVolume,
     Call::PublishUnpublishVolume,
     Call::ListVolumes,
@@ -54,6 +58,7 @@ const OFFERED: [Call; 13] = [
     Call::ListSnapshots,
     Call::GetSnapshot,
     Call::CloneVolume,
+    Call::ModifyVolume,
 ];
 
 /// The controller service.
@@ -159,9 +164,10 @@ impl Controller for ControllerService {
             Ok(asked) => capability::objection(&asked, volume.multi_attach),
             Err(status) => Some(status.message().to_owned()),
         };
-        let unknown = request.mutable_parameters.keys().next();
-        let message =
-            message.or_else(|| unknown.map(|key| format!("mutable parameter {key} is not known")));
+        let message = message.or_else(|| match Changes::of(&request.mutable_parameters) {
+            Ok(wanted) => wanted.missing_on(&volume),
+            Err(status) => Some(status.message().to_owned()),
+        });
         let confirmed = message.is_none().then_some(Confirmed {
             volume_context: request.volume_context,
             volume_capabilities: request.volume_capabilities,
@@ -287,8 +293,11 @@ impl Controller for ControllerService {
 
     async fn controller_modify_volume(
         &self,
-        _: Request<ControllerModifyVolumeRequest>,
+        request: Request<ControllerModifyVolumeRequest>,
     ) -> Result<Response<ControllerModifyVolumeResponse>, Status> {
-        Err(not_offered("ControllerModifyVolume"))
+        required(&request.get_ref().volume_id, "volume_id")?;
+        let modified = volumes::modify(&self.api, request.into_inner());
+        self.metrics.observed("ControllerModifyVolume", modified).await?;
+        Ok(Response::new(ControllerModifyVolumeResponse {}))
     }
 }

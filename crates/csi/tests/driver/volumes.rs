@@ -1,11 +1,14 @@
 //! What is made, found again, refused, listed and removed.
 
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+
 use osds_csi::proto::controller_server::Controller as _;
 use osds_csi::proto::volume_capability::access_mode::Mode;
 use osds_csi::proto::{
-    ControllerExpandVolumeRequest, ControllerGetVolumeRequest, CreateVolumeRequest,
-    DeleteVolumeRequest, GetCapacityRequest, ListVolumesRequest, ListVolumesResponse,
-    ValidateVolumeCapabilitiesRequest, VolumeCapability,
+    ControllerExpandVolumeRequest, ControllerGetVolumeRequest, ControllerModifyVolumeRequest,
+    CreateVolumeRequest, DeleteVolumeRequest, GetCapacityRequest, ListVolumesRequest,
+    ListVolumesResponse, ValidateVolumeCapabilitiesRequest, VolumeCapability,
 };
 use osds_csi::status::{Code, Status};
 use osds_model::AttachMode;
@@ -163,9 +166,17 @@ async fn a_fenced_node_stays_out_however_often_it_is_asked_for() {
         assert_eq!(status.code(), Code::FailedPrecondition, "{}", status.message());
         assert!(status.message().contains("unfence"), "{}", status.message());
     }
-    let request = ControllerGetVolumeRequest { volume_id: volume.clone() };
-    let shown = scene.driver.controller_get_volume(Request::new(request)).await;
-    assert!(shown.unwrap().into_inner().status.unwrap().published_node_ids.is_empty());
+    // The fence is answered when it is on record; the target puts the node out after that.
+    let out = async {
+        loop {
+            let request = ControllerGetVolumeRequest { volume_id: volume.clone() };
+            let shown = scene.driver.controller_get_volume(Request::new(request)).await;
+            if shown.unwrap().into_inner().status.unwrap().published_node_ids.is_empty() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), out).await.unwrap();
     scene.cluster.controller.unfence_host(&admin, &node).await.unwrap();
     scene.publish(&volume, &node, one(), false).await.unwrap();
 }
@@ -208,4 +219,76 @@ async fn what_there_is_not_and_room() {
     assert_eq!(larger(gib(1, 2)).await.unwrap_err().code(), Code::OutOfRange);
     assert_eq!(larger(gib(1 << 20, 0)).await.unwrap_err().code(), Code::OutOfRange);
     assert_eq!(larger(None).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_be_changed_of_a_volume_that_is_there() {
+    let scene = Scene::new().await;
+    let pairs = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let request = CreateVolumeRequest {
+        mutable_parameters: pairs(&[("maxIOPS", "500")]),
+        ..new("v", block(Mode::SingleNodeWriter))
+    };
+    let volume = scene.create_as(request.clone()).await.unwrap().volume_id;
+    let has = |volume: &str| {
+        let admin = osds_testkit::cluster::Cluster::admin();
+        let found = scene.cluster.controller.volume(&admin, volume).unwrap();
+        let rate = found.state.limits.volume;
+        let number = |limit: Option<NonZeroU64>| limit.map_or(0, NonZeroU64::get);
+        (number(rate.iops), number(rate.bytes_per_second), found.state.terms.multi_attach)
+    };
+    assert_eq!(has(&volume), (500, 0, false));
+    let modify = |id: &str, changes: &[(&str, &str)]| {
+        let request = ControllerModifyVolumeRequest {
+            volume_id: id.to_owned(),
+            mutable_parameters: pairs(changes),
+            ..Default::default()
+        };
+        scene.driver.controller_modify_volume(Request::new(request))
+    };
+    // What is not said stays; nothing at all is no change.
+    for _ in 0..2 {
+        modify(&volume, &[("maxBWS", "10")]).await.unwrap();
+        modify(&volume, &[]).await.unwrap();
+        assert_eq!(has(&volume), (500, 10_000_000, false));
+    }
+    for bad in [("colour", "red"), ("multiAttach", "maybe")] {
+        let status = modify(&volume, &[("maxIOPS", "1"), bad]).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{}", status.message());
+    }
+    assert_eq!(has(&volume), (500, 10_000_000, false), "nothing of a bad request is done");
+    // It lies in a pool for volumes of one host, and stays as it is.
+    let status = modify(&volume, &[("maxIOPS", "0"), ("multiAttach", "true")]).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{}", status.message());
+    assert_eq!(has(&volume), (500, 10_000_000, false));
+
+    let shared = CreateVolumeRequest {
+        mutable_parameters: pairs(&[("multiAttach", "true")]),
+        ..new("shared", block(Mode::SingleNodeWriter))
+    };
+    let shared = scene.create_as(shared).await.unwrap().volume_id;
+    for multi_attach in [false, true] {
+        modify(&shared, &[("multiAttach", &multi_attach.to_string())]).await.unwrap();
+        assert_eq!(has(&shared), (0, 0, multi_attach));
+    }
+    // Two nodes have it: it is not for one any more.
+    for name in ["a", "b"] {
+        let node = scene.host(name).await.id.to_string();
+        let many = block(Mode::MultiNodeMultiWriter);
+        scene.publish(&shared, &node, many, false).await.unwrap();
+    }
+    let status = modify(&shared, &[("multiAttach", "false")]).await.unwrap_err();
+    assert_ne!(status.code(), Code::Internal, "{}", status.message());
+    assert_eq!(has(&shared), (0, 0, true));
+    modify(&format!("{shared}#ro"), &[("maxBWS", "7")]).await.unwrap();
+    assert_eq!(has(&shared), (0, 7_000_000, true));
+
+    let nobody = "01980000-0000-7000-8000-000000000001";
+    assert_eq!(modify(nobody, &[]).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(modify("", &[]).await.unwrap_err().code(), Code::InvalidArgument);
+    let bad = CreateVolumeRequest { mutable_parameters: pairs(&[("x", "y")]), ..request };
+    let status = scene.create_as(bad).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
 }

@@ -39,7 +39,7 @@ trap 'kill $driver; wait $driver' EXIT
 tail -f --pid=$driver "$DIR/ready" | head -n 1 >/dev/null
 "$SANITY" --csi.endpoint "unix://$DIR/csi.sock" --csi.stagingdir "$DIR/staging" \
     --csi.mountdir "$DIR/mount" --csi.testvolumeaccesstype "$KIND" \
-    --csi.testvolumesize 1073741824 --csi.testvolumeexpandsize 2147483648 --ginkgo.no-color
+    --csi.testvolumemutableparameters "$DIR/mutable.yaml" --csi.testvolumesize 1073741824 --csi.testvolumeexpandsize 2147483648 --ginkgo.no-color
 "#;
 
 fn run(test: &str, kind: &str) {
@@ -47,6 +47,7 @@ fn run(test: &str, kind: &str) {
     let scene = Scene::local();
     let home = scene.path("sanity");
     fs::create_dir(&home).unwrap();
+    fs::write(home.join("mutable.yaml"), "multiAttach: \"true\"\n").unwrap();
     let outcome = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", RUN])
         .env("OSDS", OSDS)
