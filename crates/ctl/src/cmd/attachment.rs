@@ -11,7 +11,8 @@ use osds_rest_api::client::Method;
 use osds_rest_api::request::{AttachmentUpdate, NewAttachment};
 use osds_rest_api::{AttachMode, AttachmentStatsView, AttachmentView, Sharing, json};
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::cli::Misuse;
 use crate::session::Session;
 use crate::wait::{Wait, check};
@@ -107,28 +108,7 @@ writes of a host that has the volume read-only are refused, whatever the host do
         id: String,
     },
     /// List all attachments.
-    List {
-        #[command(flatten)]
-        page: Page,
-        /// Only the one with this id.
-        #[arg(long)]
-        id: Option<String>,
-        /// Only those of this user.
-        #[arg(long = "userId")]
-        user_id: Option<String>,
-        /// Only those of this volume.
-        #[arg(long = "volumeId")]
-        volume_id: Option<String>,
-        /// Only those with this status.
-        #[arg(long)]
-        status: Option<String>,
-        /// Only those put there by their host.
-        #[arg(long)]
-        mountpoint: Option<String>,
-        /// Only those of this host.
-        #[arg(long = "hostId")]
-        host_id: Option<String>,
-    },
+    List(List<Filters>),
     /// Show what hosts did with their volumes.
     #[command(after_help = "\
 Examples:
@@ -212,6 +192,20 @@ impl From<SharingArg> for Sharing {
     }
 }
 
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("userId", "UserId", "Only those of this user"),
+        by("volumeId", "VolumeId", "Only those of this volume"),
+        by("status", "Status", "Only those with this status"),
+        by("mountpoint", "Mountpoint", "Only those put there by their host"),
+        by("hostId", "HostId", "Only those of this host"),
+    ];
+}
+
 impl Command {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
         let client = &session.client;
@@ -236,15 +230,8 @@ impl Command {
                 let attachment = client.get(&path_of(PLACE, &id))?;
                 session.show(&session.discreet(attachment), SHOW)
             }
-            Self::List { page, id, user_id, volume_id, status, mountpoint, host_id } => {
-                let query = page.query(&[
-                    ("Id", &id),
-                    ("UserId", &user_id),
-                    ("VolumeId", &volume_id),
-                    ("Status", &status),
-                    ("Mountpoint", &mountpoint),
-                    ("HostId", &host_id),
-                ]);
+            Self::List(list) => {
+                let query = list.query();
                 let list: Vec<AttachmentView<'_>> = client.list(PLACE, &query)?;
                 let list: Vec<_> = list.into_iter().map(|one| session.discreet(one)).collect();
                 session.list(&list, LIST)

@@ -4,10 +4,11 @@
 //! server under the names of the fields, as the original does, and columns are the original's too.
 //! `drift` is ours.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use osds_rest_api::DockView;
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::session::Session;
 
 const PLACE: &str = "docks";
@@ -19,7 +20,7 @@ const SHOW: &[&str] =
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List all docks.
-    List(Box<List>),
+    List(List<Filters>),
     /// Show one dock.
     Show {
         /// Its id.
@@ -37,46 +38,26 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
-    /// Only those with this status.
-    #[arg(long)]
-    status: Option<String>,
-    /// Only those with this storage type.
-    #[arg(long = "storageType")]
-    storage_type: Option<String>,
-    /// Only those at this endpoint.
-    #[arg(long)]
-    endpoint: Option<String>,
-    /// Only those with this driver.
-    #[arg(long = "driverName")]
-    driver_name: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("status", "Status", "Only those with this status"),
+        by("storageType", "StorageType", "Only those with this storage type"),
+        by("endpoint", "Endpoint", "Only those at this endpoint"),
+        by("driverName", "DriverName", "Only those with this driver"),
+    ];
 }
 
 impl Command {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
         match self {
             Self::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("Status", &list.status),
-                    ("StorageType", &list.storage_type),
-                    ("Endpoint", &list.endpoint),
-                    ("DriverName", &list.driver_name),
-                ]);
+                let query = list.query();
                 session.list(&session.client.list::<DockView<'_>>(PLACE, &query)?, LIST)
             }
             Self::Show { id } => {

@@ -6,7 +6,8 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::cli::Misuse;
 use crate::foreign::Field::{List as Several, Nested, Number, Text};
 use crate::foreign::{Field, Foreign, Noun};
@@ -125,7 +126,7 @@ pub(crate) enum Command {
         id: String,
     },
     /// List all file shares.
-    List(Box<List>),
+    List(List<ShareFilters>),
     /// Change the name or the description of a file share.
     Update(Update),
     /// Manage snapshots of file shares.
@@ -149,46 +150,24 @@ pub(crate) struct Update {
     description: Option<String>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
-    /// Only those of this tenant.
-    #[arg(long = "tenantId")]
-    tenant_id: Option<String>,
-    /// Only those of this user.
-    #[arg(long = "userId")]
-    user_id: Option<String>,
-    /// Only those with this status.
-    #[arg(long)]
-    status: Option<String>,
-    /// Only those in this pool.
-    #[arg(long = "poolId")]
-    pool_id: Option<String>,
-    /// Only those in this availability zone.
-    #[arg(long = "availabilityZone")]
-    availability_zone: Option<String>,
-    /// Only those with this profile.
-    #[arg(long = "profileId")]
-    profile_id: Option<String>,
-    /// Only those of this size.
-    #[arg(long)]
-    size: Option<String>,
-    /// Only those made then.
-    #[arg(long = "createdAt")]
-    created_at: Option<String>,
-    /// Only those last changed then.
-    #[arg(long = "updatedAt")]
-    updated_at: Option<String>,
+#[derive(Debug)]
+pub(crate) struct ShareFilters;
+
+impl Filtered for ShareFilters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("tenantId", "TenantId", "Only those of this tenant"),
+        by("userId", "UserId", "Only those of this user"),
+        by("availabilityZone", "AvailabilityZone", "Only those in this availability zone"),
+        by("status", "Status", "Only those with this status"),
+        by("poolId", "PoolId", "Only those in this pool"),
+        by("profileId", "ProfileId", "Only those with this profile"),
+        by("createdAt", "CreatedAt", "Only those made then"),
+        by("updatedAt", "UpdatedAt", "Only those last changed then"),
+        by("size", "Size", "Only those of this size"),
+    ];
 }
 
 /// `osdsctl fileshare snapshot ...`
@@ -222,48 +201,28 @@ pub(crate) enum SnapshotCommand {
         id: String,
     },
     /// List all snapshots of file shares.
-    List(Box<SnapshotList>),
+    List(List<SnapshotFilters>),
     /// Change the name or the description of a snapshot.
     Update(Update),
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct SnapshotList {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
-    /// Only those of this size.
-    #[arg(long = "snapshotSize")]
-    snapshot_size: Option<String>,
-    /// Only those with this status.
-    #[arg(long)]
-    status: Option<String>,
-    /// Only those of this user.
-    #[arg(long = "userId")]
-    user_id: Option<String>,
-    /// Only those of this tenant.
-    #[arg(long = "tenantId")]
-    tenant_id: Option<String>,
-    /// Only those of this file share.
-    #[arg(long = "fileshareId")]
-    fileshare_id: Option<String>,
-    /// Only those with this profile.
-    #[arg(long = "profileId")]
-    profile_id: Option<String>,
-    /// Only those made then.
-    #[arg(long = "createdAt")]
-    created_at: Option<String>,
-    /// Only those last changed then.
-    #[arg(long = "updatedAt")]
-    updated_at: Option<String>,
+#[derive(Debug)]
+pub(crate) struct SnapshotFilters;
+
+impl Filtered for SnapshotFilters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("userId", "UserId", "Only those of this user"),
+        by("status", "Status", "Only those with this status"),
+        by("createdAt", "CreatedAt", "Only those made then"),
+        by("updatedAt", "UpdatedAt", "Only those last changed then"),
+        by("snapshotSize", "SnapshotSize", "Only those of this size"),
+        by("tenantId", "TenantId", "Only those of this tenant"),
+        by("fileshareId", "FileShareId", "Only those of this file share"),
+        by("profileId", "ProfileId", "Only those with this profile"),
+    ];
 }
 
 /// `osdsctl fileshare acl ...`
@@ -352,20 +311,7 @@ impl Command {
                 session.show(&share, &all_but::<Share>(""))
             }
             Self::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("TenantId", &list.tenant_id),
-                    ("UserId", &list.user_id),
-                    ("AvailabilityZone", &list.availability_zone),
-                    ("Status", &list.status),
-                    ("PoolId", &list.pool_id),
-                    ("ProfileId", &list.profile_id),
-                    ("CreatedAt", &list.created_at),
-                    ("UpdatedAt", &list.updated_at),
-                    ("Size", &list.size),
-                ]);
+                let query = list.query();
                 session.list(&client.list::<Foreign<Share>>(SHARES, &query)?, SHARE_LIST)
             }
             Self::Update(update) => update.run::<Share>(SHARES, session),
@@ -399,19 +345,7 @@ impl SnapshotCommand {
                 session.show(&snapshot, &all_but::<Snapshot>(""))
             }
             Self::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("UserId", &list.user_id),
-                    ("Status", &list.status),
-                    ("CreatedAt", &list.created_at),
-                    ("UpdatedAt", &list.updated_at),
-                    ("SnapshotSize", &list.snapshot_size),
-                    ("TenantId", &list.tenant_id),
-                    ("FileShareId", &list.fileshare_id),
-                    ("ProfileId", &list.profile_id),
-                ]);
+                let query = list.query();
                 session.list(&client.list::<Foreign<Snapshot>>(SNAPSHOTS, &query)?, SNAPSHOT_LIST)
             }
             Self::Update(update) => update.run::<Snapshot>(SNAPSHOTS, session),

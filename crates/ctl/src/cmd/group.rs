@@ -8,7 +8,8 @@ use osds_rest_api::VolumeGroupView;
 use osds_rest_api::client::Method;
 use osds_rest_api::request::{NewVolumeGroup, VolumeGroupUpdate};
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by, unused};
+use super::path_of;
 use crate::session::Session;
 use crate::wait::Wait;
 
@@ -46,7 +47,7 @@ the profiles.")]
         id: String,
     },
     /// List all groups.
-    List(Box<List>),
+    List(List<Filters>),
     /// Delete a group and every volume in it, if no host has one of them.
     Delete {
         /// Its id.
@@ -94,34 +95,20 @@ pub(crate) struct Update {
     remove_volumes: Vec<String>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
-    /// Not used, as in the original: the tenant is that of the environment.
-    #[arg(long = "tenantId", hide = true)]
-    _tenant_id: Option<String>,
-    /// Only those of this user.
-    #[arg(long = "userId")]
-    user_id: Option<String>,
-    /// Only those with this status, like available.
-    #[arg(long)]
-    status: Option<String>,
-    /// Only those in this availability zone.
-    #[arg(long = "availabilityZone")]
-    availability_zone: Option<String>,
-    /// Only those in this pool.
-    #[arg(long = "poolId")]
-    pool_id: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("userId", "UserId", "Only those of this user"),
+        by("availabilityZone", "AvailabilityZone", "Only those in this availability zone"),
+        by("status", "Status", "Only those with this status, like available"),
+        by("poolId", "PoolId", "Only those in this pool"),
+        unused("tenantId"),
+    ];
 }
 
 impl Command {
@@ -141,15 +128,7 @@ impl Command {
                 session.show(&client.get::<VolumeGroupView<'_>>(&path_of(PLACE, &id))?, SHOW)
             }
             Self::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("UserId", &list.user_id),
-                    ("AvailabilityZone", &list.availability_zone),
-                    ("Status", &list.status),
-                    ("PoolId", &list.pool_id),
-                ]);
+                let query = list.query();
                 session.list(&client.list::<VolumeGroupView<'_>>(PLACE, &query)?, LIST)
             }
             Self::Delete { id, wait } => {

@@ -7,7 +7,8 @@ use clap::Subcommand;
 use osds_rest_api::request::Explain;
 use osds_rest_api::{FitView, PoolView};
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::cmd::volume::size_of;
 use crate::session::Session;
 
@@ -34,31 +35,7 @@ const EXPLAIN: &[&str] = &["PoolId", "Name", "Fits", "FreeCapacity", "Reason"];
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List all pools.
-    List {
-        #[command(flatten)]
-        page: Page,
-        /// Only the one with this id.
-        #[arg(long)]
-        id: Option<String>,
-        /// Only those with this name.
-        #[arg(long)]
-        name: Option<String>,
-        /// Only those with this description.
-        #[arg(long)]
-        description: Option<String>,
-        /// Only those with this status: available or unavailable.
-        #[arg(long)]
-        status: Option<String>,
-        /// Only those with this storage type.
-        #[arg(long = "storageType")]
-        storage_type: Option<String>,
-        /// Only those of this dock.
-        #[arg(long = "dockId")]
-        dock_id: Option<String>,
-        /// Only those in this availability zone.
-        #[arg(long = "availabilityZone")]
-        availability_zone: Option<String>,
-    },
+    List(List<Filters>),
     /// Show one pool.
     Show {
         /// Its id.
@@ -80,28 +57,26 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("status", "Status", "Only those with this status: available or unavailable"),
+        by("storageType", "StorageType", "Only those with this storage type"),
+        by("dockId", "DockId", "Only those of this dock"),
+        by("availabilityZone", "AvailabilityZone", "Only those in this availability zone"),
+    ];
+}
+
 impl Command {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
         match self {
-            Self::List {
-                page,
-                id,
-                name,
-                description,
-                status,
-                storage_type,
-                dock_id,
-                availability_zone,
-            } => {
-                let query = page.query(&[
-                    ("Id", &id),
-                    ("Name", &name),
-                    ("Description", &description),
-                    ("Status", &status),
-                    ("StorageType", &storage_type),
-                    ("DockId", &dock_id),
-                    ("AvailabilityZone", &availability_zone),
-                ]);
+            Self::List(list) => {
+                let query = list.query();
                 session.list(&session.client.list::<PoolView<'_>>(PLACE, &query)?, LIST)
             }
             Self::Show { id } => {

@@ -11,7 +11,8 @@ use osds_rest_api::request::{CustomProperties, NewProfile};
 use osds_rest_api::{ProfileView, json, url};
 use serde_json::Value;
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::cli::Misuse;
 use crate::session::Session;
 
@@ -74,22 +75,7 @@ pub(crate) enum Command {
         id: String,
     },
     /// List all profiles.
-    List {
-        #[command(flatten)]
-        page: Page,
-        /// Only the one with this id.
-        #[arg(long)]
-        id: Option<String>,
-        /// Only the one with this name.
-        #[arg(long)]
-        name: Option<String>,
-        /// Only those with this description.
-        #[arg(long)]
-        description: Option<String>,
-        /// Only those with this storage type: block or file.
-        #[arg(long = "storageType")]
-        storage_type: Option<String>,
-    },
+    List(List<Filters>),
     /// Delete a profile that no volume uses.
     Delete {
         /// Its id.
@@ -136,6 +122,18 @@ pub(crate) enum Property {
     },
 }
 
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only the one with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("storageType", "StorageType", "Only those with this storage type: block or file"),
+    ];
+}
+
 impl Command {
     pub(crate) fn run(self, session: &Session) -> anyhow::Result<()> {
         let client = &session.client;
@@ -148,13 +146,8 @@ impl Command {
             Self::Show { id } => {
                 session.show(&client.get::<ProfileView<'_>>(&path_of(PLACE, &id))?, SHOW)
             }
-            Self::List { page, id, name, description, storage_type } => {
-                let query = page.query(&[
-                    ("Id", &id),
-                    ("Name", &name),
-                    ("Description", &description),
-                    ("StorageType", &storage_type),
-                ]);
+            Self::List(list) => {
+                let query = list.query();
                 session.list(&client.list::<ProfileView<'_>>(PLACE, &query)?, LIST)
             }
             Self::Delete { id } => Ok(client.delete(&path_of(PLACE, &id))?),

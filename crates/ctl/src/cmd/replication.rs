@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use osds_rest_api::client::Method;
 use serde::Serialize;
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::foreign::Field::{Nested, Number, Text};
 use crate::foreign::{Field, Foreign, Noun};
 use crate::session::Session;
@@ -91,7 +92,7 @@ pub(crate) enum Command {
         id: String,
     },
     /// List all replications.
-    List(Box<List>),
+    List(List<Filters>),
     /// Delete a replication.
     Delete {
         /// Its id.
@@ -176,25 +177,17 @@ pub(crate) struct Create {
     period: i64,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
-    /// Only those that this volume leads.
-    #[arg(long = "primaryVolumeId")]
-    primary: Option<String>,
-    /// Only those that this volume follows.
-    #[arg(long = "secondaryVolumeId")]
-    secondary: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("primaryVolumeId", "PrimaryVolumeId", "Only those that this volume leads"),
+        by("secondaryVolumeId", "SecondaryVolumeId", "Only those that this volume follows"),
+    ];
 }
 
 #[derive(Serialize)]
@@ -250,13 +243,7 @@ impl Command {
             }
             Self::Show { id } => session.show(&client.get::<View>(&path_of(PLACE, &id))?, SHOW),
             Self::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("PrimaryVolumeId", &list.primary),
-                    ("SecondaryVolumeId", &list.secondary),
-                ]);
+                let query = list.query();
                 let place = format!("{PLACE}/detail");
                 session.list(&client.list::<View>(&place, &query)?, LIST)
             }

@@ -3,12 +3,13 @@
 //! The grammar and the columns are the original's; `--wait` is ours. The profile of `-p` is sent
 //! along as the original does, though a snapshot is kept where its volume is.
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use osds_rest_api::SnapshotView;
 use osds_rest_api::client::Method;
 use osds_rest_api::request::{NewSnapshot, SnapshotUpdate};
 
-use super::{Page, path_of};
+use super::list::{Filter, Filtered, List, by};
+use super::path_of;
 use crate::session::Session;
 use crate::wait::{Wait, check};
 
@@ -81,7 +82,7 @@ Example:
         id: String,
     },
     /// List all snapshots.
-    List(Box<List>),
+    List(List<Filters>),
     /// Delete a snapshot.
     Delete {
         /// Its id.
@@ -104,28 +105,18 @@ Example:
     },
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct List {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those of this user.
-    #[arg(long = "userId")]
-    user_id: Option<String>,
-    /// Only those of this volume.
-    #[arg(long = "volumeId")]
-    volume_id: Option<String>,
-    /// Only those with this status, like available.
-    #[arg(long)]
-    status: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("userId", "UserId", "Only those of this user"),
+        by("status", "Status", "Only those with this status, like available"),
+        by("volumeId", "VolumeId", "Only those of this volume"),
+    ];
 }
 
 impl Command {
@@ -152,14 +143,7 @@ impl Command {
                 session.show(&client.get::<SnapshotView<'_>>(&path_of(PLACE, &id))?, SHOW)
             }
             Self::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("UserId", &list.user_id),
-                    ("Status", &list.status),
-                    ("VolumeId", &list.volume_id),
-                ]);
+                let query = list.query();
                 session.list(&client.list::<SnapshotView<'_>>(PLACE, &query)?, LIST)
             }
             Self::Delete { id, wait } => {

@@ -9,7 +9,8 @@ use osds_rest_api::client::Method;
 use osds_rest_api::request::{MultiAttach, NewVolume, Resize, VolumeUpdate};
 use osds_rest_api::{IoLimitsView, VolumeView};
 
-use super::{Page, attachment, group, path_of, replication, snapshot};
+use super::list::{Filter, Filtered, List, by, unused};
+use super::{attachment, group, path_of, replication, snapshot};
 use crate::session::Session;
 use crate::wait::{Wait, check};
 
@@ -116,7 +117,7 @@ Examples:
         id: String,
     },
     /// List all volumes.
-    List(List),
+    List(List<Filters>),
     /// Delete a volume that no host has.
     Delete {
         /// Its id.
@@ -245,40 +246,22 @@ struct Create {
     wait: Wait,
 }
 
-#[derive(Debug, Args)]
-struct List {
-    #[command(flatten)]
-    page: Page,
-    /// Only the one with this id.
-    #[arg(long)]
-    id: Option<String>,
-    /// Only those with this name.
-    #[arg(long)]
-    name: Option<String>,
-    /// Only those with this description.
-    #[arg(long)]
-    description: Option<String>,
-    /// Not used, as in the original: the tenant is that of the environment.
-    #[arg(long = "tenantId", hide = true)]
-    _tenant_id: Option<String>,
-    /// Only those of this user.
-    #[arg(long = "userId")]
-    user_id: Option<String>,
-    /// Only those with this status, like available or inUse.
-    #[arg(long)]
-    status: Option<String>,
-    /// Only those in this pool.
-    #[arg(long = "poolId")]
-    pool_id: Option<String>,
-    /// Only those in this availability zone.
-    #[arg(long = "availabilityZone")]
-    availability_zone: Option<String>,
-    /// Only those with this profile.
-    #[arg(long = "profileId")]
-    profile_id: Option<String>,
-    /// Only those in this group.
-    #[arg(long = "groupId")]
-    group_id: Option<String>,
+#[derive(Debug)]
+pub(crate) struct Filters;
+
+impl Filtered for Filters {
+    const FILTERS: &'static [Filter] = &[
+        by("id", "Id", "Only the one with this id"),
+        by("name", "Name", "Only those with this name"),
+        by("description", "Description", "Only those with this description"),
+        by("userId", "UserId", "Only those of this user"),
+        by("availabilityZone", "AvailabilityZone", "Only those in this availability zone"),
+        by("status", "Status", "Only those with this status, like available or inUse"),
+        by("poolId", "PoolId", "Only those in this pool"),
+        by("profileId", "ProfileId", "Only those with this profile"),
+        by("groupId", "GroupId", "Only those in this group"),
+        unused("tenantId"),
+    ];
 }
 
 /// A size in GiB, in the original's words when it is none.
@@ -295,17 +278,7 @@ impl Volume {
                 session.show(&client.get::<VolumeView<'_>>(&path_of(PLACE, &id))?, SHOW)
             }
             Command::List(list) => {
-                let query = list.page.query(&[
-                    ("Id", &list.id),
-                    ("Name", &list.name),
-                    ("Description", &list.description),
-                    ("UserId", &list.user_id),
-                    ("AvailabilityZone", &list.availability_zone),
-                    ("Status", &list.status),
-                    ("PoolId", &list.pool_id),
-                    ("ProfileId", &list.profile_id),
-                    ("GroupId", &list.group_id),
-                ]);
+                let query = list.query();
                 session.list(&client.list::<VolumeView<'_>>(PLACE, &query)?, LIST)
             }
             Command::Delete { id, forget: true, .. } => {
