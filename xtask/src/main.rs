@@ -83,6 +83,8 @@ enum Bench {
     ControlPlane,
     /// The built-in iSCSI target, beside tgt where that is installed.
     DataPath,
+    /// The CSI driver: from publish to a device. Takes root.
+    Publish,
     /// One after the other.
     All,
 }
@@ -119,10 +121,12 @@ fn run(command: &Command) -> Result<ExitCode> {
 fn bench(which: Bench, quick: bool) -> Result<ExitCode> {
     const CONTROL_PLANE: (&str, &str) = ("osds", "control_plane");
     const DATA_PATH: (&str, &str) = ("osds-testkit", "data_path");
+    const PUBLISH: (&str, &str) = ("osds", "publish");
     let benches: &[_] = match which {
         Bench::ControlPlane => &[CONTROL_PLANE],
         Bench::DataPath => &[DATA_PATH],
-        Bench::All => &[CONTROL_PLANE, DATA_PATH],
+        Bench::Publish => &[PUBLISH],
+        Bench::All => &[CONTROL_PLANE, DATA_PATH, PUBLISH],
     };
     for (package, name) in benches {
         let mut command = std::process::Command::new(env!("CARGO"));

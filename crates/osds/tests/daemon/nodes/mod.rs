@@ -3,6 +3,8 @@
 //!
 //! Needs root and loop devices; elsewhere each test says that it was skipped.
 
+mod any;
+mod driver;
 mod node;
 
 use std::fs;
@@ -15,7 +17,8 @@ use osds_csi::proto::volume_capability::access_mode::Mode;
 use osds_csi::status::Code;
 use serde_json::json;
 
-use self::node::{Node, Use, loops, nothing_is_left, read, write};
+use self::driver::{read, write};
+use self::node::{Node, Use, loops, nothing_is_left};
 use crate::scene::{OSDS, Scene, text, throughout, until};
 
 /// Whether this machine can; says why not.

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
 
+use super::driver::Place;
 use crate::scene::{OSDS, Scene, text, until};
 
 /// A node.
@@ -141,6 +142,12 @@ impl Node {
     pub fn host(&self, scene: &Scene) -> String {
         let hosts = scene.get(&format!("host/hosts?hostName={}", self.name));
         text(&hosts[0], "id")
+    }
+
+    /// Where its plugin is, for an orchestrator.
+    pub fn place(&self) -> Place {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        Place { socket: self.home.join("csi.sock"), root, home: self.home.join("any") }
     }
 
     /// Where it stages this volume.
@@ -275,25 +282,6 @@ fn context(attachment: &Value) -> PublishContext {
         mode: text(attachment, "attachMode").parse().unwrap(),
         info: attachment["connectionInfo"].clone(),
     }
-}
-
-/// 4 KiB of a letter, in memory that direct I/O takes.
-pub fn write(device: &File, at: u64, letter: u8) -> std::io::Result<()> {
-    let mut memory = vec![0; 8192];
-    let start = memory.as_ptr().align_offset(4096);
-    let block = &mut memory[start..start + 4096];
-    block.fill(letter);
-    device.write_all_at(block, at * 4096)
-}
-
-/// The letter that is there.
-pub fn read(device: &File, at: u64) -> u8 {
-    let mut memory = vec![0; 8192];
-    let start = memory.as_ptr().align_offset(4096);
-    let block = &mut memory[start..start + 4096];
-    device.read_exact_at(block, at * 4096).unwrap();
-    assert!(block.iter().all(|byte| *byte == block[0]), "a torn block");
-    block[0]
 }
 
 /// Loop devices on files of this scene, as the kernel names them.
