@@ -1,6 +1,7 @@
 //! What all `list` commands share: filters, which are a table for each noun, and the page.
 //!
 //! Filters are sent in the order of their table and then the page, always, as the original does.
+//! One that was not given is not sent; one that the original takes and does not use is hidden.
 
 use std::marker::PhantomData;
 
