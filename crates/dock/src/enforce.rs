@@ -234,8 +234,9 @@ impl Dock {
     }
 
     /// A volume that begins as a copy. A snapshot does not change; a volume has its turn and its
-    /// writes held. Turns are taken in the order of copying, which has no circles: what is copied
-    /// was made before.
+    /// writes held, until the copy is fixed: it may take long from there on, and nobody has to wait to
+    /// detach a host. Turns are taken in the order of copying, which has no circles: what is copied was
+    /// made before.
     async fn create_copy(
         &self,
         pool: &str,
@@ -247,8 +248,8 @@ impl Dock {
         match source.snapshot {
             Some(_) => drop(copy(Hold::needless()).await?),
             None => {
-                let turn = self.turn(source.volume);
-                let _theirs = turn.lock().await;
+                let theirs = self.turn(source.volume).lock_owned().await;
+                let copy = |hold: Hold| copy(hold.beside(theirs));
                 self.held(source.volume, volume.0, copy).await?;
             }
         }

@@ -8,7 +8,11 @@ use std::fmt;
 use std::time::Instant;
 
 /// Writes held back, where somebody can write and they can be held.
-pub struct Hold(Writes);
+pub struct Hold {
+    writes: Writes,
+    /// Let go with it, after the writes.
+    beside: Option<Box<dyn Send>>,
+}
 
 enum Writes {
     /// There are none.
@@ -28,25 +32,38 @@ impl Hold {
     /// Nobody can write, for as long as this lives.
     #[must_use]
     pub const fn needless() -> Self {
-        Self(Writes::None)
+        Self::of(Writes::None)
     }
 
     /// Writes go on, for they cannot be held: only a copy made in one step is of one moment.
     #[must_use]
     pub const fn impossible() -> Self {
-        Self(Writes::Free)
+        Self::of(Writes::Free)
     }
 
     /// Writes are held back until `until` at most; `resume` lets them go on and says whether they
     /// were held up to that moment.
     pub fn until(until: Instant, resume: impl FnOnce() -> bool + Send + 'static) -> Self {
-        Self(Writes::Held(Held { until, resume: Box::new(resume) }))
+        Self::of(Writes::Held(Held { until, resume: Box::new(resume) }))
+    }
+
+    const fn of(writes: Writes) -> Self {
+        Self { writes, beside: None }
+    }
+
+    /// The same, and this is kept until the hold is let go: what must not happen before the copy is
+    /// fixed, and may as soon as it is.
+    #[must_use]
+    pub fn beside(mut self, kept: impl Send + 'static) -> Self {
+        let before = self.beside.take();
+        self.beside = Some(Box::new((before, kept)));
+        self
     }
 
     /// Whether somebody can write.
     #[must_use]
     pub const fn is_needed(&self) -> bool {
-        match self.0 {
+        match self.writes {
             Writes::None => false,
             Writes::Free | Writes::Held(_) => true,
         }
@@ -55,7 +72,7 @@ impl Hold {
     /// Whether its time is over: what is copied piece by piece from now on is of no use.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        match &self.0 {
+        match &self.writes {
             Writes::None => false,
             Writes::Free => true,
             Writes::Held(held) => Instant::now() >= held.until,
@@ -65,10 +82,12 @@ impl Hold {
     /// Lets writes go on. Whether none can have landed since they were held, if they were.
     #[must_use]
     pub fn release(&mut self) -> bool {
-        match std::mem::replace(&mut self.0, Writes::None) {
+        let held = match std::mem::replace(&mut self.writes, Writes::None) {
             Writes::None | Writes::Free => true,
             Writes::Held(held) => (held.resume)(),
-        }
+        };
+        self.beside = None;
+        held
     }
 }
 
@@ -81,7 +100,7 @@ impl Drop for Hold {
 
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
+        match &self.writes {
             Writes::None => f.write_str("nobody writes"),
             Writes::Free => f.write_str("writes go on"),
             Writes::Held(held) => write!(f, "writes held until {:?}", held.until),
@@ -116,6 +135,11 @@ mod tests {
         assert!(late.is_over());
         drop(late);
         assert_eq!(let_go.load(SeqCst), 2);
+        let kept = Arc::new(());
+        let mut beside = Hold::needless().beside(Arc::clone(&kept)).beside(Arc::clone(&kept));
+        assert_eq!(Arc::strong_count(&kept), 3);
+        assert!(beside.release());
+        assert_eq!(Arc::strong_count(&kept), 1, "let go with the hold");
         let mut needless = Hold::needless();
         let mut free = Hold::impossible();
         assert!(free.is_needed() && free.is_over() && free.release());

@@ -4,8 +4,6 @@
 //! and grows only by space that was zeroed while it was nobody's. Each state that a cut can leave
 //! is named by a tag on the disk; the next call finishes it or does it over.
 
-use std::sync::PoisonError;
-
 use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 
 use super::device;
@@ -199,7 +197,7 @@ impl Pool {
         let mut words = vec!["lvextend", "-y", "-l", &given, &path];
         words.extend(space.ranges.iter().map(String::as_str));
         // Nobody of ours may take what is free between the two.
-        let taken = self.group.space.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.group.space();
         self.change(&["lvremove", "-y", &self.path(&space)])?;
         let grown = self.change(&words);
         drop(taken);

@@ -167,7 +167,7 @@ pub(super) fn complaint(line: &str, said: &str) -> DriverError {
 /// lvm has one exit code for nearly everything: its words must tell. They are those of lvm2 2.03.
 fn meaning(said: &str) -> (FaultKind, Option<&'static str>) {
     const KNOWN: &[(&str, FaultKind, Option<&str>)] = &[
-        ("insufficient free space", FaultKind::NoSpace, None),
+        ("nsufficient free space", FaultKind::NoSpace, None),
         ("nsufficient suitable", FaultKind::NoSpace, None),
         ("reached threshold", FaultKind::NoSpace, None),
         ("Not enough free", FaultKind::NoSpace, None),
@@ -227,6 +227,10 @@ mod tests {
             (
                 "  Volume group \"nosuch\" not found\n  Cannot process volume group nosuch",
                 FaultKind::Broken,
+            ),
+            (
+                "  Insufficient free space: 2 extents needed, but only 0 available",
+                FaultKind::NoSpace,
             ),
             ("  Failed to find logical volume \"vgt/none\"", FaultKind::Gone),
             ("  Logical volume vg/volume-1 in use.", FaultKind::InUse),

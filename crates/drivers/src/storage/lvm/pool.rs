@@ -25,8 +25,7 @@ pub(super) struct VolumeGroup {
     lvm: Arc<dyn Lvm>,
     reports: Mutex<Reports>,
     reported: Condvar,
-    /// Held where space that one command frees is meant for the next.
-    pub(super) space: Mutex<()>,
+    space: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +44,11 @@ impl VolumeGroup {
 
     fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held where space is taken, and where what one command frees is meant for the next.
+    pub(super) fn space(&self) -> MutexGuard<'_, ()> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How often it was asked what is there.
@@ -297,6 +301,8 @@ impl Pool {
 
     /// Runs a command that changes something.
     pub(super) fn change(&self, words: &[&str]) -> Result<(), DriverError> {
+        let takes_space = words.first() == Some(&"lvcreate");
+        let _turn = takes_space.then(|| self.group.space());
         self.lvm.run(words).map(drop)
     }
 }
