@@ -1,4 +1,5 @@
 # Starts osds on the storage host, and waits until it serves.
+rm -f /tmp/osds.out
 setsid /host/osds all --config /pool/osds.toml >/tmp/osds.out 2>>/tmp/osds.log </dev/null &
 echo $! >/run/osds.pid
 for try in $(seq 600); do

@@ -167,15 +167,20 @@ impl Dock {
     /// while nothing was exported, and before anybody is let in. Where something is exported the
     /// target sees to it, as it puts the host out.
     async fn forget_others(&self, wish: &VolumeWish) -> Result<(), DockError> {
-        if !self.ledger.reservations().has(wish.volume) {
+        let (here, there) = (self.ledger.reservations().has(wish.volume), &self.target);
+        if !here && !there.keeps_reservations(wish.volume) {
             return Ok(());
         }
-        let export = self.target.export_of(wish.volume).await;
-        if export.map_err(|e| DockError::Failed(e.to_fault()))?.is_none() {
+        let failed = |error: DriverError| DockError::Failed(error.to_fault());
+        if there.export_of(wish.volume).await.map_err(failed)?.is_some() {
+            return Ok(());
+        }
+        if here {
             let dropped = self.ledger.drop_reservations_of_others(wish).await;
             dropped.map_err(|error| ledger_failed("tidying", error))?;
         }
-        Ok(())
+        let let_in = wish.initiator_names().map(str::to_owned).collect();
+        there.drop_reservations_of_others(wish.volume, let_in).await.map_err(failed)
     }
 
     async fn take(&self, step: Step, wish: &VolumeWish) -> Result<(), DriverError> {

@@ -8,7 +8,6 @@
 //! not ours are listed and never touched; nobody is let in with more than was granted.
 
 pub mod config;
-#[allow(dead_code, reason = "the kernel's targets come next")]
 mod configfs;
 pub mod error;
 pub mod fake;

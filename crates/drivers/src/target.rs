@@ -7,6 +7,7 @@
 
 pub mod embedded;
 pub mod fusionstorage;
+pub mod lio;
 pub mod local;
 pub mod nvmet;
 
@@ -115,6 +116,25 @@ pub trait TargetDriver: Send + Sync + 'static {
     /// The target cannot be asked.
     async fn usage_of(&self, volume: VolumeId) -> Result<Option<VolumeUsage>, DriverError> {
         Ok(self.usage().await?.volumes.remove(&volume))
+    }
+
+    /// Whether it keeps reservations of the volume by itself, on no shelf of ours, for the next
+    /// export. Cheap.
+    fn keeps_reservations(&self, _volume: VolumeId) -> bool {
+        false
+    }
+
+    /// Makes sure that of what it keeps so, nothing is left of initiators but these. Asked only
+    /// while the volume is not exported: where it is, a revoke sees to it.
+    ///
+    /// # Errors
+    /// They may still come into force with the next export.
+    async fn drop_reservations_of_others(
+        &self,
+        _volume: VolumeId,
+        _let_in: Vec<String>,
+    ) -> Result<(), DriverError> {
+        Ok(())
     }
 }
 

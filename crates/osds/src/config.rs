@@ -362,6 +362,24 @@ fn check_advertised(key: &str, example: u16, advertise: &[String]) -> Result<()>
     Ok(())
 }
 
+impl Iscsi {
+    /// The kernel says nobody where it listens: that must be known from here.
+    fn check_for_kernel(&self) -> Result<()> {
+        for address in &self.listen {
+            if address.port() == 0 {
+                bail!("iscsi.listen '{address}': the kernel's target picks no port; give one");
+            }
+            if address.ip().is_unspecified() && self.advertise.is_empty() {
+                bail!(
+                    "iscsi.listen '{address}' is no address that hosts can connect to: say in \
+                     iscsi.advertise which they shall use"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for Iscsi {
     fn default() -> Self {
         Self {
@@ -444,6 +462,9 @@ impl Config {
             }
             backend.iscsi.check().with_context(|| format!("backend '{name}'"))?;
             backend.nvme.check().with_context(|| format!("backend '{name}'"))?;
+            if backend.target == Some(TargetKind::Lio) {
+                backend.iscsi.check_for_kernel().with_context(|| format!("backend '{name}'"))?;
+            }
         }
         Ok(())
     }
@@ -533,6 +554,12 @@ mod tests {
         let backend = "[[backend]]\nname = \"a\"\ndriver = \"file\"\nconfig = \"a.yaml\"\n";
         let twice = error(&format!("{backend}{backend}"));
         assert!(twice.contains("'a' is used twice"), "{twice}");
+        let lio = |listen| {
+            format!("{backend}target = \"lio\"\n[backend.iscsi]\nlisten = [\"{listen}\"]\n")
+        };
+        assert!(error(&lio("192.0.2.1:0")).contains("picks no port"));
+        assert!(error(&lio("[::]:3260")).contains("iscsi.advertise"));
+        Config::parse(&lio("192.0.2.1:3260")).unwrap();
         let path = error(&backend.replace("\"a\"", "\"../a\""));
         assert!(path.contains("must be letters"), "{path}");
     }

@@ -21,11 +21,11 @@ pub const GUESTS: [Identity; 3] = [
         name: "store",
         address: "10.9.0.1",
         card: 1,
-        modules: "dm-mod,dm-delay,ext4,loop,target_core_mod,target_core_iblock,target_core_file,\
+        modules: "dm-mod,dm-thin-pool,dm-delay,ext4,loop,target_core_mod,target_core_iblock,target_core_file,\
                   iscsi_target_mod,nvmet,nvmet-tcp",
         memory: 768,
-        // For osds and its files, and for volumes that are block devices.
-        disks: &[4, 4],
+        // For osds and its files, for a disk that is slow, and for a volume group.
+        disks: &[4, 4, 4],
     },
     Identity {
         name: "a",
@@ -78,8 +78,8 @@ pub fn start(places: &Places, image: &Image) -> Result<Vec<Guest>> {
     // Ports of a multicast group, which all labs on this machine would share.
     let network = 20_000 + u16::try_from(std::process::id() % 20_000).unwrap_or_default();
     let started = GUESTS.iter().map(|who| Guest::start(who, places, image, network));
-    let mut guests = started.collect::<Result<Vec<_>>>()?;
-    for guest in &mut guests {
+    let guests = started.collect::<Result<Vec<_>>>()?;
+    for guest in &guests {
         guest.ready()?;
     }
     println!("lab: three guests up in {:.1} s", began.elapsed().as_secs_f32());

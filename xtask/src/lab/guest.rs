@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -42,7 +43,7 @@ pub struct Guest {
     pub name: &'static str,
     home: PathBuf,
     process: Option<Child>,
-    channel: Option<Channel>,
+    channel: Mutex<Option<Channel>>,
 }
 
 impl Guest {
@@ -94,7 +95,7 @@ impl Guest {
         std::os::unix::process::CommandExt::process_group(&mut qemu, 0);
         let process = qemu.spawn().context("could not start qemu-system-x86_64")?;
         fs::write(home.join("pid"), process.id().to_string())?;
-        Ok(Self { name: who.name, home, process: Some(process), channel: None })
+        Ok(Self { name: who.name, home, process: Some(process), channel: Mutex::default() })
     }
 
     /// One that another call of the lab left running.
@@ -103,18 +104,36 @@ impl Guest {
         if pid_of(&home).is_none() {
             bail!("guest {name} is not running; start the lab with: cargo xtask lab up");
         }
-        let channel = Some(Channel::open(name, &home.join("agent.sock"))?);
+        let channel = Mutex::new(Some(Channel::open(name, &home.join("agent.sock"))?));
         Ok(Self { name, home, process: None, channel })
     }
 
     /// Waits until it has booted.
-    pub fn ready(&mut self) -> Result<()> {
+    pub fn ready(&self) -> Result<()> {
+        self.booted(0)
+    }
+
+    /// Resets it, as a machine that crashes, and waits until it has booted again. Its disks are as
+    /// they were; all else is as at the first start.
+    pub fn reset(&self) -> Result<()> {
+        let boots = self.boots();
+        // Before its driver is set up anew: it must not find somebody at the other end.
+        if let Some(channel) = self.channel().take() {
+            channel.close();
+        }
+        super::monitor::command(&self.home.join("qmp.sock"), "system_reset")?;
+        self.booted(boots)
+    }
+
+    fn boots(&self) -> usize {
+        self.console().matches("LAB-READY").count()
+    }
+
+    fn booted(&self, before: usize) -> Result<()> {
         let until = Instant::now() + BOOT;
-        while !self.console().contains("LAB-READY") {
-            if let Some(status) =
-                self.process.as_mut().and_then(|process| process.try_wait().transpose())
-            {
-                bail!("guest {} ended ({}): {}", self.name, status?, self.log("qemu.log"));
+        while self.boots() <= before {
+            if pid_of(&self.home).is_none() {
+                bail!("guest {} ended: {}", self.name, self.log("qemu.log"));
             }
             if Instant::now() > until {
                 bail!(
@@ -126,8 +145,12 @@ impl Guest {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.channel = Some(Channel::open(self.name, &self.home.join("agent.sock"))?);
+        *self.channel() = Some(Channel::open(self.name, &self.home.join("agent.sock"))?);
         self.run("true").map(|_| ())
+    }
+
+    fn channel(&self) -> MutexGuard<'_, Option<Channel>> {
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs a script, whatever comes of it.
@@ -137,7 +160,8 @@ impl Guest {
 
     /// The same, with another patience.
     pub fn run_for(&self, script: &str, patience: Duration) -> Result<Output> {
-        self.channel.as_ref().context("the guest is not ready")?.run(script, patience)
+        let channel = self.channel().clone().context("the guest is not ready")?;
+        channel.run(script, patience)
     }
 
     /// Runs a script that must go well; what it printed, without the end of the line.

@@ -5,11 +5,14 @@
 
 mod disk;
 mod fence;
+mod killed;
+mod reboot;
 mod shared;
+mod slow;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::channel::Output;
@@ -19,6 +22,7 @@ use super::{Outcome, Places, cluster, image};
 
 const STORE_SCRIPT: &str = include_str!("../../../lab/scripts/store.sh");
 const DAEMON_SCRIPT: &str = include_str!("../../../lab/scripts/daemon.sh");
+const SLOW_SCRIPT: &str = include_str!("../../../lab/scripts/slow.sh");
 const LOGIN_SCRIPT: &str = include_str!("../../../lab/scripts/login.sh");
 
 /// How a scene is played.
@@ -30,16 +34,54 @@ enum Length {
     /// Played at every push: all of these together in five minutes on busy cores.
     Short,
     /// Played by `lab test --long`, or when it is named.
-    #[allow(dead_code, reason = "the first one comes with the kernel's target")]
     Long,
 }
-use Length::Short;
+use Length::{Long, Short};
+
+/// Whose target serves the volumes of a scene.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// The built-in one's.
+    Embedded,
+    /// The storage host's kernel's, of logical volumes.
+    Lio,
+    /// The same, of files.
+    LioFiles,
+}
+use On::{Embedded, Lio, LioFiles};
+
+impl On {
+    /// The zone that volumes are made in, which has just the one pool.
+    fn zone(self) -> &'static str {
+        match self {
+            Embedded => "default",
+            Lio => "lvm",
+            LioFiles => "lio",
+        }
+    }
+
+    /// The same on a disk whose writes can be held up.
+    fn slow_zone(self) -> &'static str {
+        match self {
+            Embedded => "slow",
+            Lio | LioFiles => "slow-lio",
+        }
+    }
+}
 
 /// Everything there is to play, in this order. Each clears the stage after it.
-const SCENES: [(Length, &str, Play); 3] = [
-    (Short, "disk: one writes, one reads, the target says so", disk::play),
-    (Short, "shared: reservations, compare and write, OCFS2", shared::play),
-    (Short, "fence: a frozen host is put out", fence::play),
+const SCENES: [(Length, On, &str, Play); 11] = [
+    (Short, Lio, "lio disk: one writes, one reads, the kernel's target says so", disk::play),
+    (Short, Lio, "lio shared: reservations, compare and write, OCFS2", shared::play),
+    (Short, Lio, "lio fence: a frozen host is put out", fence::play),
+    (Long, LioFiles, "lio files: one writes, one reads, of a file", disk::play),
+    (Long, LioFiles, "lio slow: a write under way at the moment of the detach", slow::play),
+    (Long, Lio, "lio killed: osds is killed at every step", killed::play),
+    (Long, Lio, "lio reboot: the storage host crashes in the middle of I/O", reboot::play),
+    (Short, Embedded, "disk: one writes, one reads, the target says so", disk::play),
+    (Short, Embedded, "fence: a frozen host is put out", fence::play),
+    (Long, Embedded, "shared: reservations, compare and write, OCFS2", shared::play),
+    (Long, Embedded, "slow: a write under way at the moment of the detach", slow::play),
 ];
 
 /// Which scenes to play.
@@ -95,19 +137,26 @@ fn tell(places: &Places, guest: &Guest) {
 
 fn play(guests: &[Guest], wanted: &Wanted, checks: &mut Checks) -> Result<()> {
     let [store, a, b] = guests else { anyhow::bail!("the lab has three guests") };
-    store.must(STORE_SCRIPT)?;
+    set_up(store)?;
     store.must(DAEMON_SCRIPT).context("osds does not start on the storage host")?;
     checks.say("osds serves on the storage host");
-    let stage = Stage::set(store, a, b)?;
-    for (length, name, scene) in SCENES {
+    let mut stage = Stage::set(store, a, b)?;
+    for (length, on, name, scene) in SCENES {
         if wanted.has(length, name) {
             checks.say(name);
+            stage.on = on;
             let result = scene(&stage, checks);
             checks.end(name, result);
             stage.clear(checks);
         }
     }
     Ok(())
+}
+
+/// The disks and the configuration of the storage host, after each boot.
+fn set_up(store: &Guest) -> Result<()> {
+    store.must(STORE_SCRIPT)?;
+    store.must(&format!("DO=make\n{SLOW_SCRIPT}")).map(|_| ())
 }
 
 /// A client with its record in OpenSDS.
@@ -133,6 +182,8 @@ pub struct Stage<'a> {
     a: Client<'a>,
     b: Client<'a>,
     profile: String,
+    /// Where volumes are made.
+    on: On,
 }
 
 /// What an attachment tells a host.
@@ -151,13 +202,19 @@ impl<'a> Stage<'a> {
         let profile = id(&ctl(store, &format!("profile create '{multi}'"))?)?;
         let client = |guest: &'a Guest, address: &str| -> Result<Client<'a>> {
             let iqn = format!("iqn.2026-11.lab:{}", guest.name);
-            let host = ctl(store, &format!("host create {} --ip {address}", guest.name))?;
+            let host = ctl(
+                store,
+                &format!(
+                    "host create {} --ip {address} --availabilityZones default,lio,lvm,slow,slow-lio",
+                    guest.name
+                ),
+            )?;
             let host = id(&host)?;
             ctl(store, &format!("host initiator add {host} {iqn} iscsi"))?;
             Ok(Client { guest, id: host, iqn })
         };
         let (a, b) = (client(a, "10.9.0.2")?, client(b, "10.9.0.3")?);
-        Ok(Self { store, a, b, profile })
+        Ok(Self { store, a, b, profile, on: Embedded })
     }
 
     /// `osdsctl`, on the storage host.
@@ -167,15 +224,30 @@ impl<'a> Stage<'a> {
 
     /// A new volume of 1 GiB for several hosts; its id.
     fn volume(&self, name: &str) -> Result<String> {
+        self.volume_in(self.on.zone(), name)
+    }
+
+    fn volume_in(&self, zone: &str, name: &str) -> Result<String> {
         let profile = &self.profile;
-        id(&self.ctl(&format!("volume create 1 --name {name} --profile {profile} --wait"))?)
+        let words = format!("volume create 1 --name {name} --az {zone} --profile {profile} --wait");
+        id(&self.ctl(&words)?)
     }
 
     fn attach(&self, volume: &str, client: &Client<'_>, mode: &str) -> Result<Way> {
         let host = &client.id;
         let words = format!("volume attachment create {volume} {host} --attach-mode {mode} --wait");
-        let attachment = id(&self.ctl(&words)?)?;
-        let shown = self.ctl(&format!("--show-secrets volume attachment show {attachment}"))?;
+        self.shown(&id(&self.ctl(&words)?)?, false)
+    }
+
+    /// What an attachment says, if need be once it is available.
+    fn shown(&self, attachment: &str, wait: bool) -> Result<Way> {
+        let show = || self.ctl(&format!("--show-secrets volume attachment show {attachment}"));
+        let mut shown = show()?;
+        let until = Instant::now() + Duration::from_secs(60);
+        while wait && shown["status"] != "available" {
+            ensure!(Instant::now() < until, "it does not become available: {shown}");
+            shown = show()?;
+        }
         let data = &shown["connectionInfo"]["data"];
         let word =
             |value: &Value| value.as_str().map(str::to_owned).context("an attachment says how");
@@ -184,7 +256,7 @@ impl<'a> Stage<'a> {
             portal: word(&data["targetPortal"][0])?,
             user: word(&data["authUserName"])?,
             password: word(&data["authPassword"])?,
-            attachment,
+            attachment: attachment.to_owned(),
         })
     }
 
@@ -194,7 +266,12 @@ impl<'a> Stage<'a> {
 
     /// Logs a client in, and waits for the disk: `/dev/sdX`.
     fn login(&self, client: &Client<'_>, way: &Way) -> Result<String> {
-        let disk = client.must(&login_script(client, way))?;
+        self.login_for(client, way, 5)
+    }
+
+    /// The same, with a kernel that waits so many seconds for a session that it has lost.
+    fn login_for(&self, client: &Client<'_>, way: &Way, seconds: u32) -> Result<String> {
+        let disk = client.must(&format!("PATIENCE={seconds}\n{}", login_script(client, way)))?;
         Ok(format!("/dev/{}", disk.lines().last().unwrap_or_default()))
     }
 
@@ -216,12 +293,25 @@ impl<'a> Stage<'a> {
             for volume in rows(&self.ctl("volume list")?) {
                 self.ctl(&format!("volume delete {} --wait", id(volume)?))?;
             }
-            let left = self.store.must("find /pool/volumes -type f -name 'volume-*' | wc -l")?;
-            checks.check(left == "0", "deleted volumes leave no file behind", &left);
+            let left =
+                self.store.must("find /pool/volumes /pool/kernel -type f -name 'volume-*'")?;
+            checks.check(left.is_empty(), "deleted volumes leave no file behind", &left);
+            let left = self.store.must("lvs --noheadings -o lv_name lab | grep -v thin || true")?;
+            checks.check(left.is_empty(), "and no logical volume", &left);
+            let left = in_kernel(self.store)?;
+            checks.check(left.is_empty(), "and nothing in the kernel's target", &left);
             Ok(())
         })();
         checks.end("clearing the stage", result);
     }
+}
+
+/// What of ours is in the kernel's target, and what it keeps of reservations.
+fn in_kernel(store: &Guest) -> Result<String> {
+    store.must(
+        "find /sys/kernel/config/target/core /sys/kernel/config/target/iscsi -mindepth 1 \
+         -maxdepth 1 -name '*[0-9][0-9][0-9]*'; ls /var/target/pr",
+    )
 }
 
 /// The script that logs a client in.
@@ -254,7 +344,10 @@ fn rows(list: &Value) -> &[Value] {
 }
 
 /// Both at once.
-fn both<T: Send>(one: impl FnOnce() -> T + Send, other: impl FnOnce() -> T + Send) -> (T, T) {
+fn both<T: Send, U: Send>(
+    one: impl FnOnce() -> T + Send,
+    other: impl FnOnce() -> U + Send,
+) -> (T, U) {
     std::thread::scope(|scope| {
         let one = scope.spawn(one);
         let other = other();

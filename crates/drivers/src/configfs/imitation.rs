@@ -21,7 +21,10 @@ pub(crate) trait Rules: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Refuses a change.
+    /// Waits, as the kernel may; nothing else waits for it.
+    fn wait(&self, _change: Change<'_>) {}
+
+    /// Refuses a change, or does what it brings about elsewhere.
     fn check(&self, _root: &Path, _change: Change<'_>) -> io::Result<()> {
         Ok(())
     }
@@ -157,6 +160,7 @@ impl Imitation {
 
 impl Calls for Imitation {
     fn call(&self, change: Change<'_>) -> io::Result<()> {
+        self.rules.wait(change);
         let mut state = self.state();
         if state.left == Some(0) {
             return Err(io::Error::other("the process has ended"));

@@ -15,6 +15,7 @@ use osds_drivers::storage::fusionstorage::{FusionStorage, Patience};
 use osds_drivers::storage::lvm::LvmStorage;
 use osds_drivers::target::embedded::{EmbeddedSettings, EmbeddedTarget};
 use osds_drivers::target::fusionstorage::FusionStorageTarget;
+use osds_drivers::target::lio::{LioSettings, LioTarget};
 use osds_drivers::target::local::LocalTarget;
 use osds_drivers::target::nvmet::{NvmetSettings, NvmetTarget};
 use osds_drivers::{DriverError, StorageDriver, TargetDriver};
@@ -139,7 +140,10 @@ pub(super) fn target(
             Arc::new(target)
         }
         TargetKind::Nvmet => Arc::new(NvmetTarget::start(nvmet_settings(place)?).map_err(failed)?),
-        TargetKind::Lio => bail!("backend {}: osds has no target lio yet", backend.name),
+        TargetKind::Lio => {
+            let settings = lio_settings(backend, place.home)?;
+            Arc::new(LioTarget::start(settings).map_err(failed)?)
+        }
         TargetKind::Local => {
             ensure!(
                 !storage.directories.is_empty(),
@@ -241,5 +245,17 @@ fn embedded_settings(iscsi: &Iscsi) -> Result<EmbeddedSettings> {
         advertise: iscsi.advertise.clone(),
         iqn_prefix: iscsi.iqn_prefix.clone(),
         limits,
+    })
+}
+
+fn lio_settings(backend: &Backend, home: &Path) -> Result<LioSettings> {
+    let iscsi = &backend.iscsi;
+    Ok(LioSettings {
+        backend: backend.name.clone(),
+        listen: iscsi.listen.clone(),
+        advertise: iscsi.advertise.clone(),
+        iqn_prefix: iscsi.iqn_prefix.clone(),
+        drain_timeout: duration(iscsi.drain_timeout)?,
+        home: home.join("lio"),
     })
 }

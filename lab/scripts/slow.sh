@@ -1,0 +1,30 @@
+# On the storage host: a file system on a disk whose writes can be made to take $DELAY ms.
+set -e
+disk=/dev/vdc
+table() { echo "0 $(blockdev --getsz $disk) delay $disk 0 0 $disk 0 $1"; }
+retable() {
+    dmsetup reload slow --table "$(table "$1")"
+    dmsetup suspend --noflush --nolockfs slow
+    dmsetup resume slow
+}
+case $DO in
+make)
+    dmsetup create slow --table "$(table 0)"
+    mkdir -p /slow
+    mount /dev/mapper/slow /slow 2>/dev/null && exit
+    mkfs.ext4 -q -F -O ^has_journal /dev/mapper/slow
+    mount /dev/mapper/slow /slow
+    ;;
+delay) retable "$DELAY" ;;
+undelay) retable 0 ;;
+busy)
+    # Requests in the disk and above it: reads and writes.
+    read -r reads writes </sys/block/$(basename $(readlink /dev/mapper/slow))/inflight
+    echo "$writes"
+    ;;
+peek)
+    file=$(find /slow -name "volume-$VOLUME*" -type f)
+    block=$(debugfs -R "bmap ${file#/slow} 0" $disk 2>/dev/null | tail -1)
+    dd if=$disk iflag=direct bs=4096 skip="$block" count=1 2>/dev/null | head -c 3
+    ;;
+esac
