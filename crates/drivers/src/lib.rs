@@ -14,6 +14,7 @@ pub mod fake;
 pub mod reservations;
 pub mod storage;
 pub mod target;
+mod thread;
 
 pub use error::DriverError;
 pub use reservations::{KeptReservations, ReservationShelf};

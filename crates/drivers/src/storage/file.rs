@@ -22,6 +22,7 @@ use self::directory::Directory;
 use super::notes::Notes;
 use super::turns::Turns;
 use crate::config::{FileConfig, FilePoolConfig};
+use crate::thread::in_thread;
 use crate::{
     BlockSource, DriverError, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
     VolumeFacts,
@@ -104,16 +105,6 @@ impl FileStorage {
         };
         in_thread(move || work(&pool)).await
     }
-}
-
-/// System calls on files may block for long; they are made on threads for that.
-async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
-) -> Result<T, DriverError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
-        let doing = "the file driver stopped in the middle of a call";
-        Err(DriverError::new(FaultKind::Temporary, doing).because(stopped))
-    })
 }
 
 #[async_trait]

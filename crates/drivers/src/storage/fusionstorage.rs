@@ -22,6 +22,7 @@ pub(crate) use self::array::{Array, ArrayVolume, Portal};
 use self::rest::Rest;
 pub(crate) use self::rest::RestError;
 use crate::config::{FusionStorageConfig, PoolConfig};
+use crate::thread::in_thread;
 use crate::{
     BlockSource, Blocks, DriverError, EntryName, Hold, PoolEntry, PoolReport, SnapshotFacts,
     StorageDriver, VolumeFacts,
@@ -86,15 +87,6 @@ impl FusionStorage {
         let (inner, id) = (Arc::clone(&self.inner), *id);
         in_thread(move || work(&inner, id)).await
     }
-}
-
-pub(crate) async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
-) -> Result<T, DriverError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
-        let doing = "the array's driver stopped in the middle of a call";
-        Err(DriverError::new(FaultKind::Temporary, doing).because(stopped))
-    })
 }
 
 /// The array's name for a volume.

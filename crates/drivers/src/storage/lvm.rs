@@ -23,6 +23,7 @@ use self::pool::{Pool, VolumeGroup};
 use self::report::Role;
 use super::turns::Turns;
 use crate::config::LvmConfig;
+use crate::thread::in_thread;
 use crate::{
     BlockSource, DriverError, Hold, PoolEntry, PoolReport, SnapshotFacts, StorageDriver,
     VolumeFacts,
@@ -94,16 +95,6 @@ impl LvmStorage {
 
 fn programs() -> Arc<dyn Lvm> {
     Arc::new(Programs::default())
-}
-
-/// Programs and devices may take long; they are waited for on threads for that.
-async fn in_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
-) -> Result<T, DriverError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
-        let doing = "the LVM driver stopped in the middle of a call";
-        Err(DriverError::new(FaultKind::Temporary, doing).because(stopped))
-    })
 }
 
 #[async_trait]

@@ -27,6 +27,7 @@ use osds_model::{
     VolumeId,
 };
 
+use crate::thread::in_thread;
 use crate::{
     BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, ReservationShelf,
     TargetCapabilities, TargetDriver,
@@ -142,7 +143,7 @@ impl EmbeddedTarget {
     /// A command was still running at the deadline.
     pub async fn shutdown(&self) -> Result<(), DriverError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.target.shutdown().map_err(failed("shutting the target down"))).await
+        in_thread(move || inner.target.shutdown().map_err(failed("shutting the target down"))).await
     }
 }
 
@@ -337,7 +338,7 @@ impl TargetDriver for EmbeddedTarget {
     async fn export(&self, volume: VolumeId, source: BlockSource) -> Result<(), DriverError> {
         // Reads what is kept of the volume, and may have to wait for its hosts.
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.export(volume, source)).await
+        in_thread(move || inner.export(volume, source)).await
     }
 
     async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
@@ -356,7 +357,7 @@ impl TargetDriver for EmbeddedTarget {
 
     async fn revoke(&self, volume: VolumeId, host: HostId) -> Result<(), DriverError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.revoke(volume, host)).await
+        in_thread(move || inner.revoke(volume, host)).await
     }
 
     async fn unexport(&self, volume: VolumeId) -> Result<(), DriverError> {
@@ -364,7 +365,7 @@ impl TargetDriver for EmbeddedTarget {
             return Ok(());
         }
         let inner = Arc::clone(&self.inner);
-        blocking(move || inner.unexport(volume)).await
+        in_thread(move || inner.unexport(volume)).await
     }
 
     async fn resized(&self, volume: VolumeId, size: Capacity) -> Result<(), DriverError> {
@@ -377,7 +378,7 @@ impl TargetDriver for EmbeddedTarget {
         }
         let inner = Arc::clone(&self.inner);
         // Waits for the writes that are under way.
-        blocking(move || {
+        in_thread(move || {
             let until = Instant::now() + most;
             let held = inner.target.hold_writes(&inner.iqn(volume), most);
             let doing = format!("holding back writes to volume {volume}");
@@ -471,15 +472,6 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(TargetError) -> DriverError {
             }
         };
         DriverError::new(kind, doing).because(error)
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DriverError> + Send + 'static,
-) -> Result<T, DriverError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
 

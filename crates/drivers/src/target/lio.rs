@@ -35,6 +35,7 @@ use osds_model::{Capacity, Connection, FaultKind, Grant, HostId, IoLimits, Secre
 use self::kept::Kept;
 use self::names::{Names, Tag};
 use crate::configfs::Configfs;
+use crate::thread::in_thread;
 use crate::{BlockSource, DriverError, ExportFacts, Hold, TargetCapabilities, TargetDriver};
 
 /// The volume's logical unit number for hosts.
@@ -112,10 +113,7 @@ impl LioTarget {
         work: impl FnOnce(&Arc<Inner>) -> Result<T, DriverError> + Send + 'static,
     ) -> Result<T, DriverError> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        in_thread(move || work(&inner)).await
     }
 }
 

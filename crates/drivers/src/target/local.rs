@@ -31,6 +31,7 @@ use osds_model::{
 
 use self::device::Loop;
 use self::names::Exports;
+use crate::thread::in_thread;
 use crate::{
     BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities,
     TargetDriver,
@@ -108,10 +109,7 @@ impl LocalTarget {
         work: impl FnOnce(&Inner) -> Result<T, DriverError> + Send + 'static,
     ) -> Result<T, DriverError> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        in_thread(move || work(&inner)).await
     }
 }
 

@@ -38,6 +38,7 @@ use osds_model::{
 use self::names::Names;
 use self::notes::{Note, Notes};
 use crate::configfs::Configfs;
+use crate::thread::in_thread;
 use crate::{
     BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities,
     TargetDriver,
@@ -135,10 +136,7 @@ impl NvmetTarget {
         work: impl FnOnce(&Arc<Inner>) -> Result<T, DriverError> + Send + 'static,
     ) -> Result<T, DriverError> {
         let inner = Arc::clone(&self.inner);
-        match tokio::task::spawn_blocking(move || work(&inner)).await {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        in_thread(move || work(&inner)).await
     }
 }
 
