@@ -7,6 +7,7 @@ use osds_testkit::array::{Contents, PASSWORD, Release, SimulatedArray};
 use osds_testkit::initiator::Session;
 use serde_json::{Value, json};
 
+use crate::osdsctl::{PROFILE, Shell};
 use crate::scene::{Scene, connection, text};
 
 const SEED: &str = include_str!("../../../../docs/examples/fusionstorage.yaml");
@@ -41,12 +42,8 @@ fn the_seeds_file_carries_a_volume_of_two_hosts() {
         .replace(PASSWORD, &original::encrypt(PASSWORD).unwrap())
         .replace("EnableEncrypted: false", "EnableEncrypted: true");
     let mut scene = Scene::with(CONFIG, &[("fusionstorage.yaml", yaml.as_str())]);
-    let profile = json!({
-        "name": "multi-attach", "description": "multi attach profile",
-        "customProperties": {"capabilities:multiAttach": "<is> true"},
-    });
-    let profile: Value = scene.admin.post("profiles", &profile).unwrap();
-    let body = json!({"name": "v", "size": 1, "profileId": text(&profile, "id")});
+    let profile = Shell::new(&scene).make("profile", PROFILE);
+    let body = json!({"name": "v", "size": 1, "profileId": profile});
     let volume = scene.make("block/volumes", &body).unwrap();
     assert_eq!(
         (text(&volume, "status"), &volume["multiAttach"]),
@@ -63,6 +60,21 @@ fn the_seeds_file_carries_a_volume_of_two_hosts() {
     let mut second = log_in(&array, &of_b, "iqn.x:b").unwrap();
     first.write(8, &[b'a'; 4096]).unwrap();
     assert_eq!(second.read(8, 8).unwrap(), [b'a'; 4096]);
+
+    // The array takes a snapshot under both, and makes a volume of it.
+    let body = json!({"name": "s", "volumeId": volume});
+    let snapshot = scene.make("block/snapshots", &body).unwrap();
+    assert_eq!(text(&snapshot, "status"), "available", "{snapshot}");
+    let snapshot = text(&snapshot, "id");
+    first.write(8, &[b'x'; 4096]).unwrap();
+    let body = json!({"name": "old", "size": 1, "snapshotId": snapshot, "profileId": profile});
+    let old = text(&scene.make("block/volumes", &body).unwrap(), "id");
+    let of_old = scene.attach(&old, &b, "rw");
+    assert_eq!(log_in(&array, &of_old, "iqn.x:b").unwrap().read(8, 8).unwrap(), [b'a'; 4096]);
+    first.write(8, &[b'a'; 4096]).unwrap();
+    scene.remove(&format!("block/attachments/{}", text(&of_old, "id")));
+    scene.remove(&format!("block/volumes/{old}"));
+    scene.remove(&format!("block/snapshots/{snapshot}"));
 
     // The daemon dies, and the array serves on.
     scene.kill();

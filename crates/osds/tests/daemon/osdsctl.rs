@@ -41,7 +41,7 @@ fn osdsctl() -> &'static Path {
 }
 
 /// A person at a shell.
-struct Shell<'a> {
+pub struct Shell<'a> {
     scene: &'a Scene,
     /// Shell variables: what the person has copied from earlier answers.
     known: BTreeMap<String, String>,
@@ -49,7 +49,7 @@ struct Shell<'a> {
 }
 
 impl<'a> Shell<'a> {
-    fn new(scene: &'a Scene) -> Self {
+    pub fn new(scene: &'a Scene) -> Self {
         Self { scene, known: BTreeMap::new(), told: String::new() }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Shell<'a> {
     }
 
     /// Types a line whose answer has an id, and keeps that as a shell variable.
-    fn make(&mut self, name: &str, line: &str) -> String {
+    pub fn make(&mut self, name: &str, line: &str) -> String {
         let said = self.run(line);
         let row = said.lines().find_map(|line| line.strip_prefix("| Id "));
         let id = row.and_then(|row| row.split('|').nth(1)).map(str::trim);
@@ -126,7 +126,7 @@ fn mask(text: &str, pattern: &str) -> String {
 }
 
 /// The line as the design prints it, to the letter.
-const PROFILE: &str = r#"osdsctl profile create '{"name": "multi-attach", "description": "multi attach profile","customProperties":{"capabilities:multiAttach":"<is> true"}}'"#;
+pub const PROFILE: &str = r#"osdsctl profile create '{"name": "multi-attach", "description": "multi attach profile","customProperties":{"capabilities:multiAttach":"<is> true"}}'"#;
 
 #[test]
 fn the_story_of_multi_attach() {
