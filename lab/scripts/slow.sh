@@ -24,7 +24,8 @@ busy)
     ;;
 peek)
     file=$(find /slow -name "volume-$VOLUME*" -type f)
-    block=$(debugfs -R "bmap ${file#/slow} 0" $disk 2>/dev/null | tail -1)
-    dd if=$disk iflag=direct bs=4096 skip="$block" count=1 2>/dev/null | head -c 3
+    # Where it is, by the file system's own cache; what is there, by the disk alone.
+    block=$(debugfs -R "bmap ${file#/slow} 0" /dev/mapper/slow 2>/dev/null | tail -1)
+    dd if=$disk iflag=direct bs=4096 skip="$block" count=1 2>/dev/null | head -c 3 | tr -d '\0'
     ;;
 esac

@@ -26,7 +26,7 @@ use crate::{packages, workspace};
 pub enum Lab {
     /// Run the scenes, each with a control that shows that it can fail.
     Test {
-        /// Only scenes with this word in their name, long ones too.
+        /// Only scenes with this word (or one of these: a,b) in their name, long ones too.
         filter: Option<String>,
         /// Also the scenes that take too long for every push.
         #[arg(long)]

@@ -87,7 +87,7 @@ const SCENES: [(Length, On, &str, Play); 11] = [
 /// Which scenes to play.
 #[derive(Default)]
 pub struct Wanted {
-    /// Those with this word in their name, whatever their length.
+    /// Those with this word, or one of these between commas, in their name, whatever their length.
     pub word: Option<String>,
     /// The long ones, too.
     pub long: bool,
@@ -96,7 +96,7 @@ pub struct Wanted {
 impl Wanted {
     fn has(&self, length: Length, name: &str) -> bool {
         match &self.word {
-            Some(word) => name.contains(&**word),
+            Some(words) => words.split(',').any(|word| name.contains(word)),
             None => self.long || length == Short,
         }
     }

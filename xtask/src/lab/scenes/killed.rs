@@ -11,14 +11,14 @@ use super::{DAEMON_SCRIPT, Stage, id};
 use crate::lab::checks::Checks;
 
 /// Kills while a host is let in, and as many while it is put out.
-const ROUNDS: u32 = 10;
+const ROUNDS: u32 = 6;
 
 pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let a = &stage.a;
     let volume = stage.volume("killed")?;
     let (mut halves, mut bad) = (0, Vec::new());
     for round in 0..ROUNDS {
-        let delay = Duration::from_millis(40 + 70 * u64::from(round));
+        let delay = Duration::from_millis(20 + 110 * u64::from(round));
         let host = &a.id;
         let attach = format!("volume attachment create {volume} {host} --attach-mode rw");
         halves += killed(stage, &attach, delay)?;

@@ -15,7 +15,7 @@ use crate::lab::checks::Checks;
 const NUMBERS_SCRIPT: &str = include_str!("../../../../lab/scripts/numbers.sh");
 
 /// How many blocks each host writes, and how long that may take.
-const COUNT: u32 = 400;
+const COUNT: u32 = 250;
 const PATIENCE: Duration = Duration::from_secs(400);
 
 pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
