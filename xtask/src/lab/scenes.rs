@@ -5,7 +5,11 @@
 
 mod disk;
 mod fence;
+mod gfs2;
+mod host;
 mod killed;
+mod nvme;
+mod own;
 mod reboot;
 mod shared;
 mod slow;
@@ -70,7 +74,7 @@ impl On {
 }
 
 /// Everything there is to play, in this order. Each clears the stage after it.
-const SCENES: [(Length, On, &str, Play); 11] = [
+const SCENES: [(Length, On, &str, Play); 15] = [
     (Short, Lio, "lio disk: one writes, one reads, the kernel's target says so", disk::play),
     (Short, Lio, "lio shared: reservations, compare and write, OCFS2", shared::play),
     (Short, Lio, "lio fence: a frozen host is put out", fence::play),
@@ -82,6 +86,10 @@ const SCENES: [(Length, On, &str, Play); 11] = [
     (Short, Embedded, "fence: a frozen host is put out", fence::play),
     (Long, Embedded, "shared: reservations, compare and write, OCFS2", shared::play),
     (Long, Embedded, "slow: a write under way at the moment of the detach", slow::play),
+    (Long, Embedded, "host: osds attach and detach over iSCSI", host::play),
+    (Long, Embedded, "gfs2: a writer and a host that may only read", gfs2::play),
+    (Long, Embedded, "nvme: two hosts over NVMe/TCP, by the kernel's target", nvme::play),
+    (Long, Embedded, "nvme-fence: a host is put out in the middle of its writes", nvme::fence),
 ];
 
 /// Which scenes to play.
