@@ -366,6 +366,12 @@ async fn what_fails_for_a_moment_is_tried_again_and_what_fails_for_long_is_tempo
     }
     array.latency(Duration::from_millis(20));
     driver.create("0", V, size).await.unwrap();
+    // Later than anybody waits for.
+    let patience = Patience { answer: Duration::from_millis(5), tries: 2, ..PATIENCE };
+    let impatient = FusionStorage::new(&array.config(pools()), patience).unwrap();
+    let error = impatient.find("0", V).await.unwrap_err();
+    assert_eq!(error.kind, FaultKind::Temporary);
+    assert!(error.chain().contains("no answer"), "{}", error.chain());
     array.trouble("queryByName", Trouble::Status(503), 100);
     let error = driver.find("0", V).await.unwrap_err();
     assert_eq!(error.kind, FaultKind::Temporary);
