@@ -109,7 +109,7 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     b.must(&own.attach(&format!("detach {volume}")))?;
     let gone = b.run("ls /sys/class/nvme /sys/class/nvme-subsystem | grep nvme[0-9]; ls /dev/nvme*n* 2>/dev/null; ls /var/lib/osds/client/volumes")?;
     checks.check(
-        gone.text.lines().all(|line| line.is_empty()),
+        gone.text.lines().all(str::is_empty),
         "osds detach leaves nothing on B",
         &gone.text,
     );
