@@ -269,14 +269,15 @@ impl Connector for Nvme {
                 None => tracing::warn!(disk, "not flushed: its storage host does not answer"),
             }
         }
-        if !controllers.is_empty() {
-            // What it leaves or cannot do is asked of the kernel itself.
-            if let Err(error) = self.machine.run("nvme", &["disconnect", "--nqn", nqn]) {
-                tracing::warn!(error = %error.chain(), "nvme disconnect failed");
-            }
-            for controller in Controller::all_of(&self.machine, nqn)? {
-                controller.delete(&self.machine)?;
-            }
+        // nvme-cli opens every device it knows before it disconnects anything, and waits there for one
+        // whose storage host is away (seen in the lab): then the kernel is asked directly.
+        if controllers.iter().any(Controller::is_live)
+            && let Err(error) = self.machine.run("nvme", &["disconnect", "--nqn", nqn])
+        {
+            tracing::warn!(error = %error.chain(), "nvme disconnect failed");
+        }
+        for controller in Controller::all_of(&self.machine, nqn)? {
+            controller.delete(&self.machine)?;
         }
         self.wait_until_gone(nqn)
     }
