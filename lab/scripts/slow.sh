@@ -18,9 +18,9 @@ make)
 delay) retable "$DELAY" ;;
 undelay) retable 0 ;;
 busy)
-    # Requests in the disk and above it: reads and writes.
-    read -r reads writes </sys/block/$(basename $(readlink /dev/mapper/slow))/inflight
-    echo "$writes"
+    # Writes and flushes that are held up: start, length, delay, reads, writes, flushes.
+    set -- $(dmsetup status --noflush slow)
+    echo $(($5 + ${6:-0}))
     ;;
 peek)
     file=$(find /slow -name "volume-$VOLUME*" -type f)
