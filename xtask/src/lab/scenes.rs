@@ -8,6 +8,7 @@ mod fence;
 mod gfs2;
 mod host;
 mod killed;
+mod lvm;
 mod nvme;
 mod own;
 mod reboot;
@@ -74,7 +75,7 @@ impl On {
 }
 
 /// Everything there is to play, in this order. Each clears the stage after it.
-const SCENES: [(Length, On, &str, Play); 15] = [
+const SCENES: [(Length, On, &str, Play); 16] = [
     (Short, Lio, "lio disk: one writes, one reads, the kernel's target says so", disk::play),
     (Short, Lio, "lio shared: reservations, compare and write, OCFS2", shared::play),
     (Short, Lio, "lio fence: a frozen host is put out", fence::play),
@@ -90,6 +91,7 @@ const SCENES: [(Length, On, &str, Play); 15] = [
     (Long, Embedded, "gfs2: a writer and a host that may only read", gfs2::play),
     (Long, Embedded, "nvme: two hosts over NVMe/TCP, by the kernel's target", nvme::play),
     (Long, Embedded, "nvme-fence: a host is put out in the middle of its writes", nvme::fence),
+    (Long, Embedded, "lvm: logical volumes, thick and thin, and osds killed", lvm::play),
 ];
 
 /// Which scenes to play.
