@@ -57,14 +57,26 @@ pub fn binaries(places: &Places) -> Result<()> {
         "osds-ctl",
     ]);
     ensure!(build.status()?.success(), "the programs do not build");
-    let built = places.share.parent().and_then(|lab| lab.parent()).context("target")?.join("debug");
-    for program in ["osds", "osdsctl"] {
-        // Under another name first: a running guest may be reading the old one.
-        let new = places.share.join(format!("{program}.new"));
-        fs::copy(built.join(program), &new)
-            .with_context(|| format!("no {program} in {}", built.display()))?;
-        fs::rename(new, places.share.join(program))?;
-    }
+    ["osds", "osdsctl"].iter().try_for_each(|program| show(places, program, program))
+}
+
+/// Builds an example of the workspace, which guests then see as /host/<name>.
+pub fn example(places: &Places, name: &str) -> Result<()> {
+    let mut build = Command::new(workspace::cargo());
+    // All of the workspace, as its tests are built: another choice of features is another build.
+    build.current_dir(&places.root).args(["build", "--quiet", "--workspace", "--example", name]);
+    ensure!(build.status()?.success(), "the example {name} does not build");
+    show(places, &format!("examples/{name}"), name)
+}
+
+/// Lets guests see what was built.
+fn show(places: &Places, built: &str, name: &str) -> Result<()> {
+    let target = places.share.parent().and_then(|lab| lab.parent()).context("target")?;
+    let built = target.join("debug").join(built);
+    // Under another name first: a running guest may be reading the old one.
+    let new = places.share.join(format!("{name}.new"));
+    fs::copy(&built, &new).with_context(|| format!("no {}", built.display()))?;
+    fs::rename(new, places.share.join(name))?;
     Ok(())
 }
 

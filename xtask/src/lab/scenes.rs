@@ -3,6 +3,7 @@
 //! Everything a user would do is done as a user would: through `osdsctl`, on the storage host. What a
 //! host does is done by its own kernel and its own tools.
 
+mod csi;
 mod disk;
 mod fence;
 mod gfs2;
@@ -75,7 +76,7 @@ impl On {
 }
 
 /// Everything there is to play, in this order. Each clears the stage after it.
-const SCENES: [(Length, On, &str, Play); 16] = [
+const SCENES: [(Length, On, &str, Play); 17] = [
     (Short, Lio, "lio disk: one writes, one reads, the kernel's target says so", disk::play),
     (Short, Lio, "lio shared: reservations, compare and write, OCFS2", shared::play),
     (Short, Lio, "lio fence: a frozen host is put out", fence::play),
@@ -91,6 +92,7 @@ const SCENES: [(Length, On, &str, Play); 16] = [
     (Long, Embedded, "gfs2: a writer and a host that may only read", gfs2::play),
     (Long, Embedded, "nvme: two hosts over NVMe/TCP, by the kernel's target", nvme::play),
     (Long, Embedded, "nvme-fence: a host is put out in the middle of its writes", nvme::fence),
+    (Long, Embedded, "csi: raw block on two nodes, by iSCSI and by NVMe/TCP", csi::play),
     (Long, Embedded, "lvm: logical volumes, thick and thin, and osds killed", lvm::play),
 ];
 
@@ -116,6 +118,12 @@ impl Wanted {
 pub fn run(places: &Places, wanted: &Wanted, keep: bool) -> Result<Outcome> {
     let image = image::ensure(places)?;
     cluster::binaries(places)?;
+    if SCENES
+        .iter()
+        .any(|(length, _, name, _)| name.starts_with("csi:") && wanted.has(*length, name))
+    {
+        cluster::example(places, "csi-client")?;
+    }
     let mut guests = cluster::start(places, &image)?;
     let mut checks = Checks::new();
     let result = play(&guests, wanted, &mut checks);

@@ -3,6 +3,7 @@
 //! `table` is the attach table of CSI row by row, `volumes` what is made and listed, `races` many
 //! callers at once, `socket` the server on its unix socket.
 
+mod connect;
 mod races;
 mod scene;
 mod socket;

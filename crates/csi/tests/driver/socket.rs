@@ -3,56 +3,23 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use osds_csi::identity::IdentityService;
 use osds_csi::proto::GetPluginInfoRequest;
 use osds_csi::proto::identity_client::IdentityClient;
 use osds_csi::server::{ServeError, Socket, path_of, serve};
 use osds_csi::{DRIVER_NAME, Services};
-use tokio::net::UnixStream;
 use tokio::sync::oneshot;
-use tonic::transport::{Endpoint, Uri};
+
+use crate::connect::channel;
 
 fn services() -> Services {
     Services { identity: IdentityService::new(DRIVER_NAME, None), controller: None, node: None }
 }
 
 async fn ask(path: &Path, origin: &'static str) -> Result<String, tonic::Status> {
-    let path = path.to_owned();
-    let connect = tower_fn(path);
-    let channel = Endpoint::from_static(origin)
-        .timeout(Duration::from_secs(5))
-        .connect_with_connector(connect)
-        .await
-        .unwrap();
+    let channel = channel(path, origin, Duration::from_secs(5)).await.unwrap();
     let answer = IdentityClient::new(channel).get_plugin_info(GetPluginInfoRequest {}).await?;
     Ok(answer.into_inner().name)
-}
-
-#[derive(Clone)]
-struct Connect(std::path::PathBuf);
-
-const fn tower_fn(path: std::path::PathBuf) -> Connect {
-    Connect(path)
-}
-
-impl tower_service::Service<Uri> for Connect {
-    type Response = TokioIo<UnixStream>;
-    type Error = std::io::Error;
-    type Future =
-        std::pin::Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(
-        &mut self,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Result<(), Self::Error>> {
-        std::task::Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let path = self.0.clone();
-        Box::pin(async move { UnixStream::connect(path).await.map(TokioIo::new) })
-    }
 }
 
 #[tokio::test]

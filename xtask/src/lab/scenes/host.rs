@@ -1,14 +1,16 @@
-//! `osds attach` and `osds detach` on a client, by its own open-iscsi.
+//! `osds attach` and `osds detach` on a client, by its own open-iscsi and multipath-tools.
 //!
-//! Two portals of the built-in target, and no multipathd: one session and a plain disk, that reads
-//! only where the attachment does. The control is the writer beside the reader.
+//! Through two portals of the built-in target: one session and a plain disk where no multipathd runs,
+//! two sessions and a map where one does. The control: a disk that calls itself by another volume's
+//! name is refused, whatever its number.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::own::Own;
 use super::{Client, Stage, both};
 use crate::lab::checks::Checks;
 
+const LIE_SCRIPT: &str = include_str!("../../../../lab/scripts/lie.sh");
 const BACKEND: &str = "[backend.iscsi]\nlisten = [\"10.9.0.1:3261\", \"10.9.1.1:3261\"]";
 
 /// A second address, and open-iscsi as a distribution would have it.
@@ -84,6 +86,80 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
         let left = client.must(LEFT)?;
         checks.check(left.is_empty(), "osds detach leaves no session, record, disk or note", &left);
     }
+    another(&own, checks, a, &volume)?;
+    multipath(&own, checks, a, &volume)?;
     own.ctl(&format!("volume delete {volume} --wait"))?;
     own.clear()
+}
+
+/// An API that gives the way to one volume for the way to another: the disk itself tells.
+fn another(own: &Own<'_>, checks: &mut Checks, client: &Client<'_>, volume: &str) -> Result<()> {
+    let host = own.host(client.guest.name)?;
+    let words = format!("volume attachment create {volume} {host} --attach-mode rw --wait");
+    let attachment = super::id(&own.ctl(&words)?)?;
+    let mut shown = own.ctl(&format!("--show-secrets volume attachment show {attachment}"))?;
+    let mut lie = volume.to_owned();
+    let last = if lie.ends_with('d') { 'e' } else { 'd' };
+    lie.pop();
+    lie.push(last);
+    shown["volumeId"] = lie.clone().into();
+    let hosts = own.ctl("host list")?;
+    client.must(&format!(
+        "cat >/tmp/lie.sh <<'SH'\n{LIE_SCRIPT}\nSH\nchmod +x /tmp/lie.sh\n\
+         cat >/tmp/lie-attachment.json <<'J'\n{shown}\nJ\ncat >/tmp/lie-hosts.json <<'J'\n{hosts}\nJ\n\
+         echo '{{\"code\":404,\"message\":\"gone\"}}' >/tmp/lie-gone.json\n\
+         setsid busybox nc -ll -p 50099 -e /tmp/lie.sh >/tmp/lie.log 2>&1 </dev/null & echo $! >/tmp/lie.pid; sleep 0.5"
+    ))?;
+    let osds = |words: &str| {
+        format!(
+            "OPENSDS_AUTH_STRATEGY=noauth /host/osds {words} {lie} --osds-endpoint http://127.0.0.1:50099 2>&1"
+        )
+    };
+    let said = client.run(&osds("attach"))?;
+    let refused = !said.ok() && said.text.contains("it is not touched");
+    checks.check(refused, "a disk that calls itself by another name is refused", &said.text);
+    client.must(&osds("detach"))?;
+    let left = client.must(LEFT)?;
+    checks.check(left.is_empty(), "and detached without a trace", &left);
+    client.must("kill $(cat /tmp/lie.pid)")?;
+    own.ctl(&format!("volume attachment delete {attachment} --wait")).map(|_| ())
+}
+
+/// Two portals and a multipathd.
+fn multipath(own: &Own<'_>, checks: &mut Checks, client: &Client<'_>, volume: &str) -> Result<()> {
+    client.must(
+        "printf 'defaults {\\n find_multipaths no\\n user_friendly_names no\\n polling_interval 1\\n}\\nblacklist {\\n devnode \"^vd\"\\n}\\n' >/etc/multipath.conf\n\
+         mkdir -p /etc/multipath /run/multipathd; modprobe -a dm-multipath dm-service-time dm-round-robin\n\
+         setsid multipathd -d >/tmp/multipathd.log 2>&1 </dev/null &\n\
+         for try in $(seq 200); do multipathd show daemon 2>/dev/null | grep -q idle && exit 0; sleep 0.1; done; cat /tmp/multipathd.log; exit 1",
+    )?;
+    let on = client.must(&own.attach(&format!("attach {volume}")))?;
+    checks.check(on.starts_with("/dev/dm-"), "with multipathd the map is the device", &on);
+    let paths = client.must("ls /sys/class/iscsi_session | wc -l; multipath -ll 2>/dev/null")?;
+    checks.check(paths.starts_with('2'), "over a session at each portal", &paths);
+    client.must(&format!(
+        "yes MANY | head -c 4096 | dd of={on} oflag=direct bs=4096 iflag=fullblock 2>&1"
+    ))?;
+    let first = client.must("ls -d /sys/class/iscsi_session/session* | head -1")?;
+    let sid = first.rsplit("session").next().context("a session's number")?.to_owned();
+    let cut = format!(
+        "iscsiadm -m session -r {sid} -u >/dev/null 2>&1; dd if={on} iflag=direct bs=4096 count=1 2>/dev/null | head -c 4"
+    );
+    let seen = client.must(&cut)?;
+    checks.check(seen == "MANY", "with one session gone the map goes on", &seen);
+    let on = client.must(&own.attach(&format!("attach {volume}")))?;
+    let paths = client.must("ls /sys/class/iscsi_session | wc -l")?;
+    checks.check(
+        on.starts_with("/dev/dm-") && paths == "2",
+        "and asked again, there are two",
+        &paths,
+    );
+    client.must(&own.attach(&format!("detach {volume}")))?;
+    let left = client.must(LEFT)?;
+    checks.check(
+        left.is_empty(),
+        "osds detach leaves no map, session, record, disk or note",
+        &left,
+    );
+    client.must("kill $(pgrep multipathd)").map(|_| ())
 }
