@@ -45,28 +45,19 @@ pub const GUESTS: [Identity; 3] = [
     },
 ];
 
+/// What the guests run of ours: where it is built, and its name there.
+const PROGRAMS: [(&str, &str); 3] =
+    [("osds", "osds"), ("osdsctl", "osdsctl"), ("examples/csi-client", "csi-client")];
+
 /// Builds what the guests run of ours.
 pub fn binaries(places: &Places) -> Result<()> {
     let mut build = Command::new(workspace::cargo());
-    build.current_dir(&places.root).args([
-        "build",
-        "--quiet",
-        "--package",
-        "osds",
-        "--package",
-        "osds-ctl",
-    ]);
+    // All of the workspace with an example, as its tests are built: another choice of features would
+    // be another build of nearly everything.
+    let what = ["--workspace", "--bin", "osds", "--bin", "osdsctl", "--example", "csi-client"];
+    build.current_dir(&places.root).args(["build", "--quiet"]).args(what);
     ensure!(build.status()?.success(), "the programs do not build");
-    ["osds", "osdsctl"].iter().try_for_each(|program| show(places, program, program))
-}
-
-/// Builds an example of the workspace, which guests then see as /host/<name>.
-pub fn example(places: &Places, name: &str) -> Result<()> {
-    let mut build = Command::new(workspace::cargo());
-    // All of the workspace, as its tests are built: another choice of features is another build.
-    build.current_dir(&places.root).args(["build", "--quiet", "--workspace", "--example", name]);
-    ensure!(build.status()?.success(), "the example {name} does not build");
-    show(places, &format!("examples/{name}"), name)
+    PROGRAMS.iter().try_for_each(|(built, name)| show(places, built, name))
 }
 
 /// Lets guests see what was built.

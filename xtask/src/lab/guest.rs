@@ -131,8 +131,11 @@ impl Guest {
 
     fn booted(&self, before: usize) -> Result<()> {
         let until = Instant::now() + BOOT;
+        let mut missed = 0;
         while self.boots() <= before {
-            if pid_of(&self.home).is_none() {
+            // A process that has only just become QEMU has no command line for a moment.
+            missed = if pid_of(&self.home).is_none() { missed + 1 } else { 0 };
+            if missed > 20 {
                 bail!("guest {} ended: {}", self.name, self.log("qemu.log"));
             }
             if Instant::now() > until {

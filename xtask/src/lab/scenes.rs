@@ -118,12 +118,6 @@ impl Wanted {
 pub fn run(places: &Places, wanted: &Wanted, keep: bool) -> Result<Outcome> {
     let image = image::ensure(places)?;
     cluster::binaries(places)?;
-    if SCENES
-        .iter()
-        .any(|(length, _, name, _)| name.starts_with("csi:") && wanted.has(*length, name))
-    {
-        cluster::example(places, "csi-client")?;
-    }
     let mut guests = cluster::start(places, &image)?;
     let mut checks = Checks::new();
     let result = play(&guests, wanted, &mut checks);
