@@ -22,10 +22,13 @@ busy)
     set -- $(dmsetup status --noflush slow)
     echo $(($5 + ${6:-0}))
     ;;
-peek)
+where)
     file=$(find /slow -name "volume-$VOLUME*" -type f)
-    # Where it is, by the file system's own cache; what is there, by the disk alone.
-    block=$(debugfs -R "bmap ${file#/slow} 0" /dev/mapper/slow 2>/dev/null | tail -1)
-    dd if=$disk iflag=direct bs=4096 skip="$block" count=1 2>/dev/null | head -c 3 | tr -d '\0'
+    # By the file system's own cache.
+    debugfs -R "bmap ${file#/slow} 0" /dev/mapper/slow 2>/dev/null | tail -1
+    ;;
+peek)
+    # By the disk alone.
+    dd if=$disk iflag=direct bs=4096 skip="$BLOCK" count=1 2>/dev/null | head -c 3 | tr -d '\0'
     ;;
 esac

@@ -165,8 +165,8 @@ pub fn fence(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     // Storage whose writes can be made to take 3 s.
     stage.store.must(
         "set -e; truncate -s 2G /pool/slow.img; loop=$(losetup -f --show /pool/slow.img)\n\
-         dmsetup create slow --table \"0 $(blockdev --getsz $loop) delay $loop 0 0\"\n\
-         mkfs.ext4 -q -F /dev/mapper/slow; mkdir -p /pool/nvmefence/volumes; mount /dev/mapper/slow /pool/nvmefence/volumes",
+         dmsetup create slow-nvme --table \"0 $(blockdev --getsz $loop) delay $loop 0 0\"\n\
+         mkfs.ext4 -q -F /dev/mapper/slow-nvme; mkdir -p /pool/nvmefence/volumes; mount /dev/mapper/slow-nvme /pool/nvmefence/volumes",
     )?;
     own.start()?;
     named(a, 'a')?;
@@ -244,7 +244,7 @@ pub fn fence(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let left = left(stage)?;
     checks.check(left.is_empty(), "nothing is left in configfs", &left);
     let home = "/pool/nvmefence";
-    stage.store.must(&format!("kill -9 $(cat {home}/pid); sleep 0.5; umount {home}/volumes; dmsetup remove slow; losetup -D; rm -rf {home} /pool/slow.img")).map(|_| ())
+    stage.store.must(&format!("kill -9 $(cat {home}/pid); sleep 0.5; umount {home}/volumes; dmsetup remove slow-nvme; losetup -D; rm -rf {home} /pool/slow.img")).map(|_| ())
 }
 
 /// A write that takes 3 s when the host is put out.
@@ -255,8 +255,8 @@ fn under_way(stage: &Stage<'_>, own: &Own<'_>, checks: &mut Checks, volume: &str
     let peek = |at: u32| stage.store.must(&read(&file, at));
     let slow = |ms: u32| {
         stage.store.must(&format!(
-            "loop=$(losetup -n -O NAME -j /pool/slow.img); size=$(blockdev --getsz /dev/mapper/slow)\n\
-             dmsetup reload slow --table \"0 $size delay $loop 0 0 $loop 0 {ms}\" && dmsetup suspend slow && dmsetup resume slow"
+            "loop=$(losetup -n -O NAME -j /pool/slow.img); size=$(blockdev --getsz /dev/mapper/slow-nvme)\n\
+             dmsetup reload slow-nvme --table \"0 $size delay $loop 0 0 $loop 0 {ms}\" && dmsetup suspend slow-nvme && dmsetup resume slow-nvme"
         ))
     };
     for (at, letters) in [(8, "HIDE"), (9, "KEPT")] {

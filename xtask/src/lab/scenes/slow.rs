@@ -11,7 +11,7 @@ use super::{SLOW_SCRIPT, Stage};
 use crate::lab::checks::Checks;
 
 /// How long each write of the disk takes; a detach that waits for more than ten seconds is a fault.
-const DELAY: Duration = Duration::from_secs(2);
+const DELAY: Duration = Duration::from_secs(3);
 
 pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let b = &stage.b;
@@ -27,7 +27,8 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     };
     // The file has its blocks by then, and only these are written later.
     b.must(&write("OLD"))?;
-    let on_disk = || stage.store.must(&format!("VOLUME={volume}\n{}", ask("peek")));
+    let block = stage.store.must(&format!("VOLUME={volume}\n{}", ask("where")))?;
+    let on_disk = || stage.store.must(&format!("BLOCK={block}\n{}", ask("peek")));
     let seen = on_disk()?;
     ensure!(seen == "OLD", "the disk behind the file was not found: {seen}");
     stage.store.must(&ask("delay"))?;
