@@ -62,7 +62,9 @@ impl Set<'_> {
         self.ctl(&format!("profile create '{multi}'"))?;
         for client in [&self.stage.a, &self.stage.b] {
             let name = client.guest.name;
-            let host = id(&self.ctl(&format!("host create {name} --ip 10.9.0.2"))?)?;
+            let host = id(&self.ctl(&format!(
+                "host create {name} --ip 10.9.0.2 --availabilityZones thick,thin"
+            ))?)?;
             self.ctl(&format!("host initiator add {host} {} iscsi", client.iqn))?;
         }
         Ok(())
