@@ -236,9 +236,14 @@ fn shared(set: &Set<'_>, checks: &mut Checks, zone: &str) -> Result<()> {
         checks.check(count != "0", "thick: control: the disk itself still shows it", &shown);
     }
     let volume = set.volume(zone, "")?;
-    let shown = store.must(&format!("grep -ac '[^\\x00]' /dev/shelf/volume-{volume}; true"))?;
-    checks.check(shown == "0", &format!("{zone}: the next volume is all zeros"), &shown);
+    let zeros = store.run(&all_zeros(&volume))?;
+    checks.check(zeros.ok(), &format!("{zone}: the next volume is all zeros"), &zeros.text);
     set.ctl(&format!("volume delete {volume} --wait")).map(|_| ())
+}
+
+/// Fails where 1 GiB of the volume is not all zeros.
+fn all_zeros(volume: &str) -> String {
+    format!("cmp -n {GIB} /dev/shelf/volume-{volume} /dev/zero 2>&1")
 }
 
 /// osds is killed in the middle of creates and deletes, a little later each time.
@@ -260,8 +265,8 @@ fn killed(set: &Set<'_>, checks: &mut Checks, zone: &str) -> Result<()> {
         let volume = set.of("volume", &format!("k{round}"))?;
         let up = until(set, &volume, "available")?;
         ensure!(up, "{zone}: volume {volume} does not become available");
-        let zero = store.must(&format!("grep -ac '[^\\x00]' /dev/shelf/volume-{volume}; true"))?;
-        ensure!(zero == "0", "{zone}: a volume healed after a kill is not zeros");
+        let zeros = store.run(&all_zeros(&volume))?;
+        ensure!(zeros.ok(), "{zone}: a volume healed after a kill is not zeros: {}", zeros.text);
         let delete =
             format!("{endpoint} /host/osdsctl -o json volume delete {volume} >/tmp/k.out 2>&1");
         store.must(&format!("{delete}\n{}", kill(1 + 2 * round)))?;
