@@ -47,7 +47,7 @@ impl Used {
         })
     }
 
-    async fn begin(&self) -> Result<(), tonic::Status> {
+    async fn begin(&self) -> Result<(), Box<dyn Error>> {
         let volume_id = self.volume.clone();
         let publish = ControllerPublishVolumeRequest {
             volume_id: volume_id.clone(),
@@ -82,7 +82,7 @@ impl Used {
         Ok(())
     }
 
-    async fn end(&self) -> Result<(), tonic::Status> {
+    async fn end(&self) -> Result<(), Box<dyn Error>> {
         let volume_id = self.volume.clone();
         let mut node = NodeClient::new(self.channel.clone());
         let unpublish = NodeUnpublishVolumeRequest {
