@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use osds_model::host::Protocol;
 use osds_model::usage::{TargetUsage, VolumeUsage};
-use osds_model::{Capacity, Connection, Grant, HostId, IoLimits, Secret, VolumeId};
+use osds_model::{Capacity, Connection, FaultKind, Grant, HostId, IoLimits, Secret, VolumeId};
 
 use crate::{BlockSource, BlocksId, DriverError, Hold};
 
@@ -136,6 +136,20 @@ pub trait TargetDriver: Send + Sync + 'static {
     ) -> Result<(), DriverError> {
         Ok(())
     }
+}
+
+/// What [`TargetDriver::limit`] answers for a target that has no limits.
+async fn without_limits(
+    target: &impl TargetDriver,
+    volume: VolumeId,
+    limits: &IoLimits,
+    why: &'static str,
+) -> Result<(), DriverError> {
+    if limits.is_none() || target.export_of(volume).await?.is_none() {
+        return Ok(());
+    }
+    let doing = format!("limiting the I/O of volume {volume}");
+    Err(DriverError::new(FaultKind::NotSupported, doing).because(why))
 }
 
 /// What a target can enforce.

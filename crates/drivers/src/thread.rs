@@ -1,4 +1,6 @@
-//! Where calls are made that may block for long: files, programs, arrays, kernels.
+//! Where calls are made that may block for long (files, programs, arrays, kernels), and what they share.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use osds_model::FaultKind;
 
@@ -13,4 +15,9 @@ pub(crate) async fn in_thread<T: Send + 'static>(
         let doing = "the driver stopped in the middle of a call";
         Err(DriverError::new(FaultKind::Temporary, doing).because(stopped))
     })
+}
+
+/// What drivers guard so is never half-changed when somebody panics.
+pub(crate) fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,7 +16,7 @@ mod portals;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +33,8 @@ use crate::config::FusionStorageConfig;
 use crate::storage::fusionstorage::{
     Array, ArrayVolume, FusionStorage, RestError, name_of, volume_of,
 };
+use crate::target::without_limits;
+use crate::thread::lock;
 use crate::{
     BlockSource, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities, TargetDriver,
 };
@@ -95,10 +97,6 @@ fn host_of(object: &str) -> Option<HostId> {
     let host = HostId::from_u128(number);
     // Only as we write it: two objects must not be one host.
     (object_of(host) == object).then_some(host)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inner {
@@ -425,12 +423,8 @@ impl TargetDriver for FusionStorageTarget {
     }
 
     async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
-        if *limits == IoLimits::NONE {
-            return Ok(());
-        }
-        let doing = format!("limiting the I/O of volume {volume}");
-        Err(DriverError::new(FaultKind::NotSupported, doing)
-            .because("osds sets no limits on FusionStorage; use a profile without them"))
+        let why = "osds sets no limits on FusionStorage; use a profile without them";
+        without_limits(self, volume, limits, why).await
     }
 
     async fn grant(

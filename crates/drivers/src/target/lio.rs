@@ -35,6 +35,7 @@ use osds_model::{Capacity, Connection, FaultKind, Grant, HostId, IoLimits, Secre
 use self::kept::Kept;
 use self::names::{Names, Tag};
 use crate::configfs::Configfs;
+use crate::target::without_limits;
 use crate::thread::in_thread;
 use crate::{BlockSource, DriverError, ExportFacts, Hold, TargetCapabilities, TargetDriver};
 
@@ -312,13 +313,9 @@ impl TargetDriver for LioTarget {
     }
 
     async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
-        if limits.is_none() {
-            return Ok(());
-        }
-        let doing = format!("limiting the I/O of volume {volume}");
-        Err(DriverError::new(FaultKind::NotSupported, doing).because(
-            "the kernel's target has no limits: use target embedded, or a profile without any",
-        ))
+        let why =
+            "the kernel's target has no limits: use target embedded, or a profile without any";
+        without_limits(self, volume, limits, why).await
     }
 
     async fn grant(

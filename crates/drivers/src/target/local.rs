@@ -18,7 +18,7 @@ mod names;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ use osds_model::{
 
 use self::device::Loop;
 use self::names::Exports;
-use crate::thread::in_thread;
+use crate::target::without_limits;
+use crate::thread::{in_thread, lock};
 use crate::{
     BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities,
     TargetDriver,
@@ -391,12 +392,8 @@ impl TargetDriver for LocalTarget {
     }
 
     async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
-        if limits.is_none() || self.export_of(volume).await?.is_none() {
-            return Ok(());
-        }
-        let doing = format!("limiting the I/O of volume {volume}");
-        let error = DriverError::new(FaultKind::NotSupported, doing);
-        Err(error.because("a loop device has no limits; choose a pool with an iSCSI target"))
+        let why = "a loop device has no limits; choose a pool with an iSCSI target";
+        without_limits(self, volume, limits, why).await
     }
 
     async fn grant(
@@ -450,9 +447,4 @@ fn connection(link: &std::path::Path) -> Connection {
 
 fn mode_of(is_read_only: bool) -> AttachMode {
     if is_read_only { AttachMode::ReadOnly } else { AttachMode::ReadWrite }
-}
-
-/// What is guarded is never half-changed when somebody panics.
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ use osds_model::{
 use self::names::Names;
 use self::notes::{Note, Notes};
 use crate::configfs::Configfs;
-use crate::thread::in_thread;
+use crate::target::without_limits;
+use crate::thread::{in_thread, lock};
 use crate::{
     BlockSource, BlocksId, DriverError, ExportFacts, Hold, HostFacts, TargetCapabilities,
     TargetDriver,
@@ -473,14 +474,9 @@ impl TargetDriver for NvmetTarget {
     }
 
     async fn limit(&self, volume: VolumeId, limits: &IoLimits) -> Result<(), DriverError> {
-        if limits.is_none() || self.export_of(volume).await?.is_none() {
-            return Ok(());
-        }
-        let doing = format!("limiting the I/O of volume {volume}");
-        let error = DriverError::new(FaultKind::NotSupported, doing);
-        Err(error.because(
-            "the kernel's NVMe target has no limits; choose a pool with the embedded iSCSI target",
-        ))
+        let why =
+            "the kernel's NVMe target has no limits; choose a pool with the embedded iSCSI target";
+        without_limits(self, volume, limits, why).await
     }
 
     async fn grant(
@@ -524,11 +520,6 @@ impl TargetDriver for NvmetTarget {
         // The kernel does not count by host; what cannot be told is not told.
         Ok(TargetUsage::default())
     }
-}
-
-/// What is guarded is never half-changed when somebody panics.
-fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
