@@ -9,13 +9,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use osds_lifecycle::{snapshot, status, volume};
-use osds_model::{Pool, Snapshot, SnapshotId, SnapshotState, Timestamp, Volume, VolumeState};
+use osds_model::{
+    Capacity, Moment, Pool, PoolId, Snapshot, SnapshotId, SnapshotState, Timestamp, Volume,
+    VolumeState,
+};
 use osds_store::{SnapshotsWhere, Txn, Versioned, View, decide};
 use tracing::info;
 use uuid::Uuid;
 
 use crate::volumes::{lost_pool, with_allocated, with_state};
 use crate::{Caller, Controller, Error, copies, profiles, requests, volumes};
+
+const CREATING: &str = "create volume snapshot failed: ";
+const DELETING: &str = "delete volume snapshot failed: ";
 
 /// A request for a snapshot.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +76,6 @@ impl Controller {
         caller: &Caller,
         new: NewSnapshot,
     ) -> Result<Snapshotted, Error> {
-        const DOING: &str = "create volume snapshot failed: ";
         let id = SnapshotId(Uuid::now_v7());
         let now = self.clock.now();
         let made = decide(self.store.as_ref(), |view| {
@@ -78,44 +83,10 @@ impl Controller {
                 let before = SnapshotId(before);
                 return Ok((Txn::new(), joined(view, before).ok_or_else(requests::gone)?));
             }
-            let missing = |_| Error::Invalid(caller.cannot_find("volume", &new.volume));
-            let volume = volumes::find(view, caller, &new.volume).map_err(missing)?;
-            volumes::check_name(&new.name, DOING)?;
-            let profile = match new.profile.as_str() {
-                "" => volume.profile,
-                profile => profiles::for_volume(view, profile)?.id,
-            };
-            let state = snapshot::create(&volume.state, id).map_err(Error::refused(DOING, view))?;
-            let pool = view.get::<Pool>(volume.pool).ok_or_else(|| lost_pool(volume.pool))?;
-            let more = volume::footprint(&state).minus(volume::footprint(&volume.state));
-            if pool.free() < more {
-                return Err(Error::Invalid(format!(
-                    "{DOING}pool {} has {} GiB free, and a snapshot may take {} GiB",
-                    pool.spec.name,
-                    pool.free().whole_gib(),
-                    more.whole_gib()
-                )));
-            }
-            let mut metadata = volume.metadata.clone();
-            metadata.extend(new.metadata.clone());
-            let snapshot = Snapshot {
-                id,
-                created_at: now,
-                updated_at: None,
-                tenant: caller.tenant.clone(),
-                user: caller.user.clone(),
-                name: new.name.clone(),
-                description: new.description.clone(),
-                profile,
-                size: volume.state.made.unwrap_or(more),
-                volume: volume.id,
-                metadata,
-            };
-            let known = state.snapshots.get(&id).cloned();
-            let txn = Txn::new()
-                .create(snapshot.clone())
-                .replace(volume, with_state(volume, state, now))
-                .replace(pool, with_allocated(pool, pool.allocated.plus(more)));
+            let drawn = draft(view, caller, &new, (id, None), now)?;
+            let known = drawn.state.snapshots.get(&id).cloned();
+            let snapshot = drawn.snapshot.clone();
+            let txn = wish_for(view, vec![drawn], now)?;
             let txn = requests::remember(txn, view, caller, id, now);
             let state = known.ok_or_else(|| Error::invalid("the snapshot was not added"))?;
             Ok((txn, Snapshotted { snapshot: Arc::new(snapshot), state }))
@@ -205,13 +176,13 @@ impl Controller {
         let now = self.clock.now();
         let wished = decide(self.store.as_ref(), |view| {
             let (found, volume) = find(view, caller, id)?;
-            let state = snapshot::delete(&volume.state, found.id);
-            if state == volume.state {
-                return Ok((Txn::new(), (volume.id, found.id)));
+            if let Some(group) = found.group {
+                return Err(Error::Invalid(format!(
+                    "{DELETING}snapshot {id} is one of group snapshot {group}, whose snapshots stay \
+                     and go together; delete that"
+                )));
             }
-            copies::none_under_way(view, volume.id, Some(found.id))
-                .map_err(|why| Error::Invalid(format!("delete volume snapshot failed: {why}")))?;
-            let txn = Txn::new().replace(volume, with_state(volume, state, now));
+            let txn = wish_away(Txn::new(), view, (found, volume), now)?;
             Ok((txn, (volume.id, found.id)))
         });
         let (volume, snapshot) = wished.await?;
@@ -219,6 +190,92 @@ impl Controller {
         self.poke(volume);
         Ok(snapshot)
     }
+}
+
+/// A snapshot that is to be wished for.
+pub(crate) struct Draft<'a> {
+    pub(crate) snapshot: Snapshot,
+    volume: &'a Versioned<Volume>,
+    /// What becomes of the volume's.
+    pub(crate) state: VolumeState,
+}
+
+/// The snapshot that `new` asks for: under which id, and at which moment if not alone.
+pub(crate) fn draft<'a>(
+    view: &'a View,
+    caller: &Caller,
+    new: &NewSnapshot,
+    (id, moment): (SnapshotId, Option<&Arc<Moment>>),
+    now: Timestamp,
+) -> Result<Draft<'a>, Error> {
+    let missing = |_| Error::Invalid(caller.cannot_find("volume", &new.volume));
+    let volume = volumes::find(view, caller, &new.volume).map_err(missing)?;
+    volumes::check_name(&new.name, CREATING)?;
+    volumes::check_text(CREATING, &new.description, &new.metadata)?;
+    let profile = match new.profile.as_str() {
+        "" => volume.profile,
+        profile => profiles::for_volume(view, profile)?.id,
+    };
+    let state = snapshot::create(&volume.state, id, moment.cloned());
+    let state = state.map_err(Error::refused(CREATING, view))?;
+    let mut metadata = volume.metadata.clone();
+    metadata.extend(new.metadata.clone());
+    let snapshot = Snapshot {
+        id,
+        created_at: now,
+        updated_at: None,
+        tenant: caller.tenant.clone(),
+        user: caller.user.clone(),
+        name: new.name.clone(),
+        description: new.description.clone(),
+        profile,
+        size: volume.state.made.unwrap_or_default(),
+        volume: volume.id,
+        group: moment.map(|moment| moment.group),
+        metadata,
+    };
+    Ok(Draft { snapshot, volume, state })
+}
+
+/// Writes down the drafts, each of another volume, and reserves what they may take of their pools.
+pub(crate) fn wish_for(view: &View, drafts: Vec<Draft<'_>>, now: Timestamp) -> Result<Txn, Error> {
+    let mut txn = Txn::new();
+    let mut charges = BTreeMap::<PoolId, Capacity>::new();
+    for Draft { snapshot, volume, state } in drafts {
+        let more = volume::footprint(&state).minus(volume::footprint(&volume.state));
+        let charge = charges.entry(volume.pool).or_default();
+        *charge = charge.plus(more);
+        txn = txn.create(snapshot).replace(volume, with_state(volume, state, now));
+    }
+    for (id, more) in charges {
+        let pool = view.get::<Pool>(id).ok_or_else(|| lost_pool(id))?;
+        if pool.free() < more {
+            return Err(Error::Invalid(format!(
+                "{CREATING}pool {} has {} GiB free, and a snapshot may take {} GiB",
+                pool.spec.name,
+                pool.free().whole_gib(),
+                more.whole_gib()
+            )));
+        }
+        txn = txn.replace(pool, with_allocated(pool, pool.allocated.plus(more)));
+    }
+    Ok(txn)
+}
+
+/// `txn`, which also asks for the snapshot to be gone.
+pub(crate) fn wish_away(
+    txn: Txn,
+    view: &View,
+    (snapshot, volume): (&Snapshot, &Versioned<Volume>),
+    now: Timestamp,
+) -> Result<Txn, Error> {
+    let state = snapshot::delete(&volume.state, snapshot.id);
+    if state == volume.state {
+        return Ok(txn);
+    }
+    copies::none_under_way(view, volume.id, Some(snapshot.id))
+        .map_err(|why| Error::Invalid(format!("{DELETING}{why}")))?;
+    Ok(txn.replace(volume, with_state(volume, state, now)))
 }
 
 /// A snapshot that the caller may know of, and its volume.
@@ -233,7 +290,7 @@ pub(crate) fn find<'a>(
     both.ok_or_else(|| not_found(caller, id))
 }
 
-fn joined(view: &View, id: SnapshotId) -> Option<Snapshotted> {
+pub(crate) fn joined(view: &View, id: SnapshotId) -> Option<Snapshotted> {
     let snapshot = view.get::<Snapshot>(id)?;
     let state = view.get::<Volume>(snapshot.volume)?.state.snapshots.get(&id)?.clone();
     Some(Snapshotted { snapshot: Arc::clone(&snapshot.value), state })

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::{Dock, LedgerError};
 
 /// The longest that writes wait for a copy. Hosts give up on a command after 30 s and more.
-const HOLD: Duration = Duration::from_secs(10);
+pub(crate) const HOLD: Duration = Duration::from_secs(10);
 
 impl Dock {
     /// Puts the wish on the ledger and works until no step is left.
@@ -87,8 +87,9 @@ impl Dock {
             Ok(snapshots) => (snapshots, unknown),
             Err(error) => (BTreeMap::new(), unknown.or_else(|| Some(error.to_fault()))),
         };
+        let due = self.due(wish);
         let Some(export) = self.target.export_of(wish.volume).await? else {
-            return Ok(Facts { size, unknown, snapshots, ..Facts::default() });
+            return Ok(Facts { size, unknown, snapshots, due, ..Facts::default() });
         };
         let stale = size.is_some() && self.is_stale(wish, export.blocks).await;
         let (limits, offered) = (Some(export.limits), Some(export.size));
@@ -97,7 +98,7 @@ impl Dock {
             // As if by no name that was granted: each host is put out, and let in to what is there.
             served.values_mut().for_each(|served| served.initiators.clear());
         }
-        Ok(Facts { size, unknown, served, snapshots, limits, offered })
+        Ok(Facts { size, unknown, served, snapshots, due, limits, offered })
     }
 
     /// Whether hosts reach other blocks than the volume's: those of one that was lost, while it was
@@ -127,10 +128,13 @@ impl Dock {
         }
         let (pool, of) =
             (self.pool_name(wish).await?, Vec::from_iter(wish.snapshots.keys().copied()));
+        let of_no_moment = self.of_no_moment(wish)?;
         let found = self.storage.snapshots(&pool, wish.volume, &of).await?;
-        let fact =
-            |facts: SnapshotFacts| facts.whole.map_or(SnapshotFact::Begun, SnapshotFact::Whole);
-        Ok(found.into_iter().map(|(id, facts)| (id, fact(facts))).collect())
+        let fact = |(id, facts): (SnapshotId, SnapshotFacts)| {
+            let whole = facts.whole.filter(|_| !of_no_moment.contains(&id));
+            (id, whole.map_or(SnapshotFact::Begun, SnapshotFact::Whole))
+        };
+        Ok(found.into_iter().map(fact).collect())
     }
 
     async fn work(&self, wish: &VolumeWish) -> Result<(Facts, Applied), DockError> {
@@ -196,6 +200,10 @@ impl Dock {
                 info!(volume_id = %volume, snapshot_id = %id, "snapshot deleted");
             }
             Step::Snapshot(id) => {
+                let moment = wish.snapshots.get(&id).and_then(|wished| wished.moment.as_ref());
+                if let Some(moment) = moment {
+                    return self.take_at(moment, wish).await;
+                }
                 let pool = self.pool_name(wish).await?;
                 let take = |hold| self.storage.snapshot(&pool, volume, id, hold);
                 self.held(volume, id.0, take).await?;
@@ -291,7 +299,7 @@ impl Dock {
         taken
     }
 
-    fn too_slow(&self) -> MutexGuard<'_, HashMap<Uuid, String>> {
+    pub(crate) fn too_slow(&self) -> MutexGuard<'_, HashMap<Uuid, String>> {
         self.too_slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

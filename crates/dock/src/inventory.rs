@@ -110,6 +110,6 @@ fn is_as_wished(
     let limits = export.as_ref().map(|export| export.limits);
     let offered = export.as_ref().map(|export| export.size);
     let served = export.map(served).unwrap_or_default();
-    let facts = Facts { size, unknown: None, served, snapshots, limits, offered };
+    let facts = Facts { size, served, snapshots, limits, offered, ..Facts::default() };
     enforcer::next_step(wish, &facts, &Failures::new()).is_none() && facts.size.is_some()
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use osds_model::{Presence, VolumeId, VolumeWish};
+use osds_model::{GroupSnapshotId, Moment, Presence, VolumeId, VolumeWish};
 use serde::{Deserialize, Serialize};
 use tokio::sync::SetOnce;
 use tracing::error;
@@ -115,6 +115,52 @@ impl Ledger {
         ReservationFiles::new(self.inner.directory.clone())
     }
 
+    /// Whether the snapshots of this moment were all taken, while the writes of all were held.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`]: nobody knows.
+    pub(crate) fn had(&self, moment: GroupSnapshotId) -> Result<bool, LedgerError> {
+        let path = self.moment_path(moment);
+        path.try_exists().map_err(io_error("looking for", &path))
+    }
+
+    /// Notes that they were: from now on they exist. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`]; they do not.
+    pub(crate) async fn note_moment(&self, moment: Arc<Moment>) -> Result<(), LedgerError> {
+        let ledger = self.clone();
+        blocking(move || {
+            let path = ledger.moment_path(moment.group);
+            // Ends in `new`, so that the next life removes what a crash leaves of it.
+            let new = ledger.inner.directory.join(format!("{}.moment.new", moment.group));
+            replace(&ledger.inner.directory, &path, &new, &*moment)
+                .map_err(io_error("noting", &path))
+        })
+        .await
+    }
+
+    fn moment_path(&self, moment: GroupSnapshotId) -> PathBuf {
+        self.inner.directory.join(format!("{moment}.moment"))
+    }
+
+    /// Removes the notes of moments of which no wish wants a snapshot any more.
+    fn forget_moments(&self, there: &BTreeSet<PathBuf>) -> Result<(), LedgerError> {
+        let mut notes: Vec<_> =
+            there.iter().filter(|path| path.extension().is_some_and(|e| e == "moment")).collect();
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let wished: BTreeSet<PathBuf> = self
+            .wishes()
+            .values()
+            .flat_map(|wish| wish.snapshots.values().filter(|snapshot| snapshot.wanted))
+            .filter_map(|snapshot| Some(self.moment_path(snapshot.moment.as_ref()?.group)))
+            .collect();
+        notes.retain(|path| !wished.contains(*path));
+        notes.iter().try_for_each(|path| fs::remove_file(path).map_err(io_error("removing", path)))
+    }
+
     /// Drops the reservations of hosts that the wish does not let in. Only while the volume is not
     /// exported: the target has the truth otherwise.
     ///
@@ -147,7 +193,7 @@ impl Ledger {
         .await
     }
 
-    /// Forgets tombstones that are a day old, and names the entries whose files somebody took
+    /// Forgets tombstones that are a day old and moments that are nobody's, and names the entries whose files somebody took
     /// away. Those are written back with [`Ledger::put`] by who has the volume's turn: a newer wish
     /// may be on its way to the same file.
     ///
@@ -165,6 +211,7 @@ impl Ledger {
                 .map(|file| file.map(|f| f.path()))
                 .collect::<Result<_, _>>()
                 .map_err(io_error("reading", directory))?;
+            ledger.forget_moments(&there)?;
             Ok(held.into_iter().filter(|id| !there.contains(&ledger.path(*id))).collect())
         })
         .await

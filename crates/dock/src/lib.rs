@@ -10,6 +10,7 @@
 mod enforce;
 mod inventory;
 mod ledger;
+mod moments;
 mod reservations;
 
 pub use ledger::{Ledger, LedgerError};

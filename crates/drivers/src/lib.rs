@@ -20,6 +20,6 @@ pub use error::DriverError;
 pub use reservations::{KeptReservations, ReservationShelf};
 pub use storage::{
     BlockSource, Blocks, BlocksId, EntryName, Hold, PoolEntry, PoolReport, SnapshotFacts,
-    StorageDriver, VolumeFacts,
+    StorageDriver, Together, VolumeFacts,
 };
 pub use target::{ExportFacts, HostFacts, TargetCapabilities, TargetDriver};

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use osds_model::pool::PoolSpec;
 use osds_model::{Capacity, FaultKind, SnapshotId, Source, VolumeId};
 
-pub use hold::Hold;
+pub use hold::{Hold, Together};
 
 use crate::DriverError;
 

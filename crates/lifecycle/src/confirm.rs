@@ -95,6 +95,7 @@ fn fold_snapshots(next: &mut VolumeState, applied: &Applied) {
                 snapshot.fault = None;
             }
             (Some(SnapshotOutcome::Failed(fault)), _) => snapshot.fault = Some(fault.clone()),
+            (Some(SnapshotOutcome::Waiting), _) => snapshot.fault = None,
             (Some(SnapshotOutcome::Absent), _) => {
                 let message = "the dock says the snapshot is not there";
                 snapshot.fault = Some(Fault::new(FaultKind::Gone, message));

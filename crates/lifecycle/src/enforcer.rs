@@ -7,7 +7,7 @@
 //! asked for as nearly as can be, and a volume goes after its snapshots. A wish that is older than the one on the ledger is refused. Putting a host
 //! out waits for nothing: not for the storage, which may be what is broken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use osds_model::{
     Applied, AttachMode, Authentication, Capacity, Connection, Fault, FaultKind, Grant, HostId,
@@ -26,6 +26,9 @@ pub struct Facts {
     pub served: BTreeMap<HostId, Served>,
     /// Which of the snapshots in the wish are there.
     pub snapshots: BTreeMap<SnapshotId, SnapshotFact>,
+    /// Those of one moment with others that can be taken now, and with them the others
+    /// ([`crate::moment::is_due`]).
+    pub due: BTreeSet<SnapshotId>,
     /// How much I/O the target carries out; `None` while it does not export the volume.
     pub limits: Option<IoLimits>,
     /// How large the target tells hosts that it is; `None` while it does not export the volume.
@@ -74,7 +77,7 @@ pub enum Step {
     DeleteSnapshot(SnapshotId),
     /// Make the volume, of this size, as a copy of what the wish names.
     Create(Capacity),
-    /// Take this snapshot.
+    /// Take this snapshot, and all that are of its moment.
     Snapshot(SnapshotId),
     /// Make it this large.
     Extend(Capacity),
@@ -208,24 +211,26 @@ pub fn outcome(wish: &VolumeWish, facts: &Facts, failed: &Failures) -> Applied {
     }
     let snapshots = wish.snapshots.iter();
     let snapshots = snapshots
-        .map(|(id, wished)| (*id, snapshot_outcome(*id, *wished, facts, failed, &volume)))
+        .map(|(id, wished)| (*id, snapshot_outcome(*id, wished, facts, failed, &volume)))
         .collect();
     Applied { generation: wish.generation, volume, hosts, snapshots }
 }
 
-/// Snapshots that have to be taken. One that was taken before and is not there is lost.
+/// Snapshots that have to be taken. One that was taken before and is not there is lost; one that is
+/// of a moment with others is taken with them or not at all.
 fn missing_snapshots<'a>(
     wish: &'a VolumeWish,
     facts: &'a Facts,
 ) -> impl Iterator<Item = SnapshotId> + 'a {
     let whole = |id| matches!(facts.snapshots.get(id), Some(SnapshotFact::Whole(_)));
     let missing = wish.snapshots.iter().filter(move |(id, s)| s.wanted && !s.exists && !whole(*id));
-    missing.map(|(id, _)| *id)
+    let now = missing.filter(|(id, s)| s.moment.is_none() || facts.due.contains(*id));
+    now.map(|(id, _)| *id)
 }
 
 fn snapshot_outcome(
     id: SnapshotId,
-    wish: SnapshotWish,
+    wish: &SnapshotWish,
     facts: &Facts,
     failed: &Failures,
     volume: &VolumeOutcome,
@@ -247,7 +252,11 @@ fn snapshot_outcome(
             VolumeOutcome::Present(_) | VolumeOutcome::Absent => None,
         }),
     };
-    SnapshotOutcome::Failed(fault.unwrap_or_else(not_yet))
+    match fault {
+        // The dock has yet to hear of the others, or takes it for one of them.
+        None if wish.wanted && wish.moment.is_some() => SnapshotOutcome::Waiting,
+        fault => SnapshotOutcome::Failed(fault.unwrap_or_else(not_yet)),
+    }
 }
 
 /// Hosts that are served and shall not be, or not like this.

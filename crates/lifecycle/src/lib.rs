@@ -11,6 +11,7 @@
 pub mod access;
 pub mod confirm;
 pub mod enforcer;
+pub mod moment;
 pub mod publish;
 pub mod refused;
 pub mod snapshot;

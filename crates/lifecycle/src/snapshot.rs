@@ -5,7 +5,9 @@
 //! volume goes only after its snapshots, and neither goes while something is still copied from it
 //! (which the controller knows: that stands in the record of the copy).
 
-use osds_model::{Capacity, Presence, SnapshotId, SnapshotState, VolumeState};
+use std::sync::Arc;
+
+use osds_model::{Capacity, Moment, Presence, SnapshotId, SnapshotState, VolumeState};
 
 use crate::refused::Refused;
 use crate::status;
@@ -14,11 +16,19 @@ use crate::volume::blocks;
 /// The most snapshots of one volume: each edit of a volume writes them all.
 pub const MOST: usize = 256;
 
-/// Asks for a snapshot of what the volume holds when the dock gets to it.
+/// The most volumes of which snapshots are taken at one moment: each has its writes held meanwhile.
+pub const MOST_AT_ONCE: usize = 64;
+
+/// Asks for a snapshot of what the volume holds when the dock gets to it, or gets to all of a
+/// `moment`.
 ///
 /// # Errors
 /// [`Refused`], with the state unchanged.
-pub fn create(state: &VolumeState, id: SnapshotId) -> Result<VolumeState, Refused> {
+pub fn create(
+    state: &VolumeState,
+    id: SnapshotId,
+    moment: Option<Arc<Moment>>,
+) -> Result<VolumeState, Refused> {
     if !has_blocks(state) {
         return Err(Refused::NoSnapshot { status: status::volume(state) });
     }
@@ -27,7 +37,8 @@ pub fn create(state: &VolumeState, id: SnapshotId) -> Result<VolumeState, Refuse
     }
     let mut next = state.clone();
     next.generation = next.generation.next();
-    next.snapshots.insert(id, SnapshotState { wanted: true, made: None, fault: None });
+    let snapshot = SnapshotState { wanted: true, made: None, fault: None, moment };
+    next.snapshots.insert(id, snapshot);
     Ok(next)
 }
 
@@ -39,7 +50,7 @@ pub fn delete(state: &VolumeState, id: SnapshotId) -> VolumeState {
     if let Some(snapshot) = next.snapshots.get_mut(&id).filter(|snapshot| snapshot.wanted) {
         // The dock may have taken it and only its answer was lost.
         let made = Some(size(state, snapshot));
-        *snapshot = SnapshotState { wanted: false, made, fault: None };
+        (snapshot.wanted, snapshot.made, snapshot.fault) = (false, made, None);
         next.generation = next.generation.next();
     }
     next
@@ -57,7 +68,7 @@ pub fn copied_size(state: &VolumeState, snapshot: Option<SnapshotId>) -> Result<
         };
     };
     match state.snapshots.get(&id) {
-        Some(SnapshotState { wanted: true, made: Some(size), fault: None }) => Ok(*size),
+        Some(SnapshotState { wanted: true, made: Some(size), fault: None, .. }) => Ok(*size),
         Some(_) | None => Err(Refused::SnapshotNotReady),
     }
 }
@@ -98,26 +109,26 @@ mod tests {
 
     #[test]
     fn only_a_volume_that_is_there_has_snapshots() {
-        let refused = create(&young(), S).unwrap_err();
+        let refused = create(&young(), S, None).unwrap_err();
         assert_eq!(refused, Refused::NoSnapshot { status: "creating" });
         assert!(
             refused.to_string().starts_with("only the status of volume is available or in-use")
         );
         let fault = Some(Fault::new(FaultKind::Gone, "lost"));
-        assert!(create(&VolumeState { fault, ..made() }, S).is_err());
+        assert!(create(&VolumeState { fault, ..made() }, S, None).is_err());
         let leaving = volume::delete(&made()).unwrap();
-        assert_eq!(create(&leaving, S), Err(Refused::NoSnapshot { status: "deleting" }));
+        assert_eq!(create(&leaving, S, None), Err(Refused::NoSnapshot { status: "deleting" }));
         let full = (0..MOST as u128)
-            .fold(made(), |state, n| create(&state, SnapshotId::from_u128(n)).unwrap());
-        let more = create(&full, SnapshotId::from_u128(u128::MAX));
+            .fold(made(), |state, n| create(&state, SnapshotId::from_u128(n), None).unwrap());
+        let more = create(&full, SnapshotId::from_u128(u128::MAX), None);
         assert_eq!(more, Err(Refused::TooManySnapshots { limit: MOST }));
     }
 
     #[test]
     fn a_snapshot_is_charged_until_it_is_confirmed_gone() {
-        let one = create(&made(), S).unwrap();
+        let one = create(&made(), S, None).unwrap();
         assert_eq!(volume::footprint(&one), gib(4));
-        let two = create(&one, T).unwrap();
+        let two = create(&one, T, None).unwrap();
         assert_eq!(volume::footprint(&two), gib(6));
         // Extended before it is taken: it may be taken of the larger one.
         let larger = VolumeState { presence: Presence::Wanted(gib(3)), ..one.clone() };
@@ -135,7 +146,7 @@ mod tests {
     fn what_can_be_copied() {
         assert_eq!(copied_size(&made(), None), Ok(gib(2)));
         assert_eq!(copied_size(&young(), None), Err(Refused::NotCopied { status: "creating" }));
-        let mut one = create(&made(), S).unwrap();
+        let mut one = create(&made(), S, None).unwrap();
         assert_eq!(copied_size(&one, Some(S)), Err(Refused::SnapshotNotReady));
         assert_eq!(copied_size(&one, Some(T)), Err(Refused::SnapshotNotReady));
         one.snapshots.get_mut(&S).unwrap().made = Some(gib(2));

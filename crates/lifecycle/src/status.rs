@@ -72,6 +72,15 @@ pub fn snapshot(state: &SnapshotState) -> &'static str {
     }
 }
 
+/// The status of snapshots that are of one moment. They are taken together, so what is the matter
+/// with one is the matter with all.
+#[must_use]
+pub fn group_snapshot<'a>(members: impl IntoIterator<Item = &'a SnapshotState>) -> &'static str {
+    let words: Vec<_> = members.into_iter().map(snapshot).collect();
+    let weightiest = ["errorDeleting", "deleting", "error", "creating"];
+    weightiest.into_iter().find(|word| words.contains(word)).unwrap_or(AVAILABLE)
+}
+
 /// Whether nothing is under way for the snapshot.
 #[must_use]
 pub fn snapshot_at_rest(state: &SnapshotState) -> bool {

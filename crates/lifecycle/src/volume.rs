@@ -157,7 +157,10 @@ pub fn wish(volume: VolumeId, pool: PoolId, state: &VolumeState) -> VolumeWish {
         snapshots: state
             .snapshots
             .iter()
-            .map(|(id, s)| (*id, SnapshotWish { wanted: s.wanted, exists: s.made.is_some() }))
+            .map(|(id, s)| {
+                let (exists, moment) = (s.made.is_some(), s.moment.clone());
+                (*id, SnapshotWish { wanted: s.wanted, exists, moment })
+            })
             .collect(),
         hosts: state
             .attachments

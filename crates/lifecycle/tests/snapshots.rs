@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use expect_test::expect;
 use osds_lifecycle::enforcer::{self, Facts, Failures, Rejected, SnapshotFact, Step};
 use osds_lifecycle::{Confirmed, confirm, snapshot, status, volume};
 use osds_model::volume::Terms;
 use osds_model::{
-    Applied, Capacity, Connection, Fault, FaultKind, HostId, PoolId, Presence, SnapshotId,
-    SnapshotOutcome, VolumeId, VolumeOutcome, VolumeState, VolumeWish,
+    Applied, Capacity, Connection, Fault, FaultKind, GroupSnapshotId, HostId, Moment, PoolId,
+    Presence, SnapshotId, SnapshotOutcome, VolumeId, VolumeOutcome, VolumeState, VolumeWish,
 };
 
 const S: SnapshotId = SnapshotId::from_u128(1);
@@ -92,15 +93,19 @@ fn pass(state: &VolumeState, mut facts: Facts, fails: &[Step]) -> String {
 fn what_becomes_of_snapshots() {
     use SnapshotFact::{Begun, Whole};
     let whole = |id| (id, Whole(gib(2)));
-    let asked = snapshot::create(&made(), S).unwrap();
+    let asked = snapshot::create(&made(), S, None).unwrap();
     let there = confirmed(&asked, &[(S, SnapshotOutcome::Present(gib(2)))]);
     let grown = VolumeState { presence: Presence::Wanted(gib(3)), ..asked.clone() };
-    let two = snapshot::create(&there, T).unwrap();
+    let two = snapshot::create(&there, T, None).unwrap();
     let leaving = snapshot::delete(&there, S);
     let leaving_young = snapshot::delete(&asked, S);
-    let both = snapshot::create(&leaving, T).unwrap();
+    let both = snapshot::create(&leaving, T, None).unwrap();
     let lost = Facts { size: None, ..facts(&[whole(S)]) };
     let unknown = Facts { unknown: Some(fault(FaultKind::Broken)), ..facts(&[]) };
+    let of = [(VolumeId::from_u128(1), S), (VolumeId::from_u128(2), T)].into();
+    let moment = Arc::new(Moment { group: GroupSnapshotId::from_u128(3), of });
+    let together = snapshot::create(&made(), S, Some(moment)).unwrap();
+    let due = |snapshots| Facts { due: [S].into(), ..facts(snapshots) };
     let odd = VolumeState { presence: Presence::Unwanted, ..there.clone() };
     let rows = [
         ("taken", &asked, facts(&[]), &[][..]),
@@ -122,6 +127,10 @@ fn what_becomes_of_snapshots() {
         ("the volume is lost and a snapshot goes", &leaving, lost, &[]),
         ("nobody knows", &two, unknown, &[]),
         ("never under its snapshots", &odd, facts(&[whole(S)]), &[]),
+        ("with others, not told of all", &together, facts(&[]), &[]),
+        ("with others, left from a cut", &together, facts(&[(S, Begun)]), &[]),
+        ("with others, now", &together, due(&[]), &[]),
+        ("with others, now, and one fails", &together, due(&[]), &[Step::Snapshot(S)]),
     ];
     let mut text = String::new();
     for (what, state, facts, fails) in rows {
@@ -147,6 +156,10 @@ fn what_becomes_of_snapshots() {
         the volume is lost and a snapshot goes: delete 1 -> error, 2 GiB
         nobody knows: -> error, 6 GiB; 1 error (broken); 2 error (broken)
         never under its snapshots: -> errorDeleting, 4 GiB; 1 available
+        with others, not told of all: -> available, 4 GiB; 1 creating
+        with others, left from a cut: -> available, 4 GiB; 1 creating
+        with others, now: take 1 -> available, 4 GiB; 1 available
+        with others, now, and one fails: take 1 ! -> available, 4 GiB; 1 error (temporary)
     "#]]
     .assert_eq(&text);
 }
@@ -168,7 +181,7 @@ fn confirmed(state: &VolumeState, snapshots: &[(SnapshotId, SnapshotOutcome)]) -
 /// What the controller learns in the meantime is no other wish, and nothing is unlearnt.
 #[test]
 fn a_wish_stays_the_same_wish_while_its_generation_lasts() {
-    let asked = snapshot::create(&made(), S).unwrap();
+    let asked = snapshot::create(&made(), S, None).unwrap();
     let there = confirmed(&asked, &[(S, SnapshotOutcome::Present(gib(2)))]);
     assert!(told(&there).snapshots[&S].exists && !told(&asked).snapshots[&S].exists);
     let kept = enforcer::accept(Some(&told(&asked)), &told(&there)).unwrap();
@@ -194,15 +207,15 @@ fn a_wish_stays_the_same_wish_while_its_generation_lasts() {
 
 #[test]
 fn an_answer_without_the_snapshot_says_nothing_of_it() {
-    let leaving = snapshot::delete(&snapshot::create(&made(), S).unwrap(), S);
+    let leaving = snapshot::delete(&snapshot::create(&made(), S, None).unwrap(), S);
     assert_eq!(confirmed(&leaving, &[]), leaving);
 }
 
 #[test]
 fn a_dock_that_gives_no_answer_is_blamed_for_what_is_not_as_wished() {
-    let asked = snapshot::create(&made(), S).unwrap();
+    let asked = snapshot::create(&made(), S, None).unwrap();
     let there = confirmed(&asked, &[(S, SnapshotOutcome::Present(gib(2)))]);
-    let two = snapshot::create(&there, T).unwrap();
+    let two = snapshot::create(&there, T, None).unwrap();
     let blamed = confirm::blame(&two, &fault(FaultKind::Temporary));
     let words: Vec<_> = blamed.snapshots.values().map(status::snapshot).collect();
     assert_eq!(words, ["available", "error"]);
@@ -215,7 +228,7 @@ fn a_dock_that_gives_no_answer_is_blamed_for_what_is_not_as_wished() {
 /// Hosts have no part in it: `Step::Snapshot` comes while they are served.
 #[test]
 fn nobody_is_put_out_for_a_snapshot() {
-    let state = snapshot::create(&made(), S).unwrap();
+    let state = snapshot::create(&made(), S, None).unwrap();
     let host = HostId::from_u128(0xa);
     let mut wish = told(&state);
     let mode = osds_model::AttachMode::ReadWrite;

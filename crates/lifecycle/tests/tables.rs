@@ -1,7 +1,7 @@
 //! The protocol's small decisions, each as a table that a human can read through: which step comes
 //! next and what a failure blocks, what an answer does to each attachment, which word is shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};
@@ -60,6 +60,7 @@ fn facts(size: Option<u64>, served: &[(HostId, AttachMode)]) -> Facts {
         limits: None,
         offered: None,
         snapshots: BTreeMap::new(),
+        due: BTreeSet::new(),
         served: served.iter().map(|&(host, mode)| (host, serve(mode))).collect(),
     }
 }
@@ -115,6 +116,7 @@ fn pass(wish: &VolumeWish, mut facts: Facts, fails: &[Step]) -> String {
         let outcome = match outcome {
             SnapshotOutcome::Present(size) => size.to_string(),
             SnapshotOutcome::Absent => "gone".to_owned(),
+            SnapshotOutcome::Waiting => "waiting".to_owned(),
             SnapshotOutcome::Failed(fault) => format!("failed ({})", short(fault)),
         };
         write!(text, ", {}: {outcome}", id.0.as_u128()).unwrap();

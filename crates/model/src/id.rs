@@ -69,6 +69,8 @@ uuid_id! {
     AttachmentId,
     /// A point-in-time copy of a volume.
     SnapshotId,
+    /// Snapshots of several volumes that are of one moment.
+    GroupSnapshotId,
     /// A storage pool of a dock.
     PoolId,
     /// A profile: what a user asks of storage, by name.

@@ -33,8 +33,8 @@ pub use fault::{Fault, FaultKind};
 pub use group::VolumeGroup;
 pub use host::{Fence, Host, Initiator};
 pub use id::{
-    AttachmentId, DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, UserId,
-    VolumeId,
+    AttachmentId, DockId, GroupId, GroupSnapshotId, HostId, PoolId, ProfileId, SnapshotId,
+    TenantId, UserId, VolumeId,
 };
 pub use limits::{IoLimits, IoRate};
 pub use pool::Pool;
@@ -42,7 +42,7 @@ pub use profile::Profile;
 pub use publication::{AccessMode, AccessType, Publication};
 pub use reason::Reason;
 pub use secret::{Authentication, Credentials, Sealed, Secret};
-pub use snapshot::{Snapshot, SnapshotState, Source};
+pub use snapshot::{Moment, Snapshot, SnapshotState, Source};
 pub use time::Timestamp;
 pub use volume::{Presence, Volume, VolumeState};
 pub use wish::{

@@ -2,15 +2,17 @@
 //!
 //! Two halves: [`SnapshotState`] is the wish and what is known, and lives in the record of its
 //! volume, so that one compare-and-swap decides what happens to both; [`Snapshot`] is what users
-//! call it. The two are made and removed in one transaction.
+//! call it. The two are made and removed in one transaction. Snapshots of several volumes that are
+//! of one [`Moment`] are made and removed together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
 use crate::fault::Fault;
-use crate::id::{ProfileId, SnapshotId, TenantId, UserId, VolumeId};
+use crate::id::{GroupSnapshotId, ProfileId, SnapshotId, TenantId, UserId, VolumeId};
 use crate::time::Timestamp;
 
 /// A point-in-time copy of a volume.
@@ -36,6 +38,9 @@ pub struct Snapshot {
     pub size: Capacity,
     /// The volume it is a copy of.
     pub volume: VolumeId,
+    /// The group snapshot it is one of; for the index, [`SnapshotState::moment`] says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupSnapshotId>,
     /// Free text pairs.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
@@ -51,6 +56,28 @@ pub struct SnapshotState {
     /// Why it is not as wished, when something failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// With which others it is taken; `None` for one that is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Arc<Moment>>,
+}
+
+/// The one moment that snapshots of several volumes are of: a write is in its volume's snapshot only
+/// if every write that was answered before it was sent is in the snapshot of that one's volume.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Moment {
+    /// What the snapshots are called together.
+    pub group: GroupSnapshotId,
+    /// All of them, one of each volume.
+    pub of: BTreeMap<VolumeId, SnapshotId>,
+}
+
+impl Moment {
+    /// The volume that the dock takes all the snapshots for: the youngest, because whoever works on
+    /// one volume and has to wait for another waits for an older one (as a copy does for its source).
+    #[must_use]
+    pub fn leader(&self) -> Option<VolumeId> {
+        self.of.last_key_value().map(|(volume, _)| *volume)
+    }
 }
 
 /// What a volume is made a copy of. It is in the same pool.

@@ -4,6 +4,7 @@
 //! because a dock keeps the wish with the highest generation and works until reality matches it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,7 @@ use crate::host::Initiator;
 use crate::id::{HostId, PoolId, SnapshotId, VolumeId};
 use crate::limits::IoLimits;
 use crate::secret::{Authentication, Sealed};
-use crate::snapshot::Source;
+use crate::snapshot::{Moment, Source};
 use crate::volume::Presence;
 
 /// Counts the edits of a volume's wish. Never reused, never lowered.
@@ -77,13 +78,16 @@ impl VolumeWish {
 }
 
 /// What shall be true of one snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotWish {
     /// Whether it shall be there.
     pub wanted: bool,
     /// Whether it was there before. Then one that cannot be found is lost, and is not taken anew:
     /// that would be a copy of another moment.
     pub exists: bool,
+    /// With which others it is taken; `None` for one that is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moment: Option<Arc<Moment>>,
 }
 
 /// What one host shall have. Its secrets are sealed in a wish, in clear for a target, and not there
@@ -136,6 +140,8 @@ pub enum SnapshotOutcome {
     Present(Capacity),
     /// It is gone, and so is what may have been begun of it.
     Absent,
+    /// It is taken as soon as the dock has heard of all that are of its moment.
+    Waiting,
     /// It is not as wished, and this is why.
     Failed(Fault),
 }

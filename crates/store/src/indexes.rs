@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use imbl::{OrdMap, OrdSet};
 use osds_lifecycle::status;
 use osds_model::id::{
-    AttachmentId, DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+    AttachmentId, DockId, GroupId, GroupSnapshotId, HostId, PoolId, ProfileId, SnapshotId,
+    TenantId, VolumeId,
 };
 use osds_model::{Dock, Host, Pool, Profile, Snapshot, Volume, VolumeGroup};
 use uuid::Uuid;
@@ -37,6 +38,8 @@ pub struct Indexes {
     pub(crate) snapshots_of_volume: OrdSet<(VolumeId, SnapshotId)>,
     pub(crate) snapshots_of_tenant: OrdSet<(TenantId, SnapshotId)>,
     pub(crate) snapshots_named: OrdSet<(String, SnapshotId)>,
+    pub(crate) snapshots_by_status: OrdSet<(&'static str, SnapshotId)>,
+    pub(crate) snapshots_of_group: OrdSet<(GroupSnapshotId, SnapshotId)>,
     /// The second is being made as a copy of the first, or of a snapshot of it.
     pub(crate) copies_of_volume: OrdSet<(VolumeId, VolumeId)>,
 }
@@ -62,6 +65,15 @@ impl Indexed for Volume {
         swap(&mut indexes.volumes_by_status, old, new, |v| (status::volume(&v.state), v.id));
         let source = |v: &Self| v.state.source.filter(|_| v.state.made.is_none());
         swap_some(&mut indexes.copies_of_volume, old, new, |v| Some((source(v)?.volume, v.id)));
+        let words = |volume: Option<&Self>| -> BTreeSet<(&'static str, SnapshotId)> {
+            let all = volume.into_iter().flat_map(|v| &v.state.snapshots);
+            all.map(|(id, snapshot)| (status::snapshot(snapshot), *id)).collect()
+        };
+        let (was, is) = (words(old), words(new));
+        for word in was.difference(&is) {
+            indexes.snapshots_by_status.remove(word);
+        }
+        indexes.snapshots_by_status.extend(is.difference(&was).copied());
         type Place = (TenantId, AttachmentId, HostId, &'static str);
         let places = |volume: Option<&Self>| -> BTreeSet<Place> {
             volume
@@ -107,6 +119,7 @@ impl Indexed for Snapshot {
         swap(&mut indexes.snapshots_of_volume, old, new, |s| (s.volume, s.id));
         swap(&mut indexes.snapshots_of_tenant, old, new, |s| (s.tenant.clone(), s.id));
         swap(&mut indexes.snapshots_named, old, new, |s| (s.name.clone(), s.id));
+        swap_some(&mut indexes.snapshots_of_group, old, new, |s| Some((s.group?, s.id)));
     }
 }
 

@@ -10,7 +10,8 @@ use std::iter;
 
 use imbl::OrdSet;
 use osds_model::id::{
-    AttachmentId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+    AttachmentId, GroupId, GroupSnapshotId, HostId, PoolId, ProfileId, SnapshotId, TenantId,
+    VolumeId,
 };
 use osds_model::{Host, Snapshot, Volume};
 use uuid::Uuid;
@@ -77,6 +78,10 @@ pub struct SnapshotsWhere {
     pub tenants: OneOf<TenantId>,
     /// One of these volumes.
     pub volumes: OneOf<VolumeId>,
+    /// One of these group snapshots.
+    pub groups: OneOf<GroupSnapshotId>,
+    /// One of these status words.
+    pub statuses: OneOf<String>,
 }
 
 impl View {
@@ -168,6 +173,8 @@ impl View {
         ways.under(&index.snapshots_named, has.names.as_deref());
         ways.under(&index.snapshots_of_tenant, has.tenants.as_deref());
         ways.under(&index.snapshots_of_volume, has.volumes.as_deref());
+        ways.under(&index.snapshots_of_group, has.groups.as_deref());
+        ways.words(&index.snapshots_by_status, has.statuses.as_deref());
         ways.meet(|| Box::new(self.iter::<Snapshot>().map(|snapshot| snapshot.id)))
     }
 }

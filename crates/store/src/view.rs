@@ -7,7 +7,8 @@
 use std::fmt;
 
 use osds_model::id::{
-    AttachmentId, DockId, GroupId, HostId, PoolId, ProfileId, SnapshotId, TenantId, VolumeId,
+    AttachmentId, DockId, GroupId, GroupSnapshotId, HostId, PoolId, ProfileId, SnapshotId,
+    TenantId, VolumeId,
 };
 use osds_model::{Host, Profile};
 use uuid::Uuid;
@@ -174,6 +175,14 @@ impl View {
         volume: VolumeId,
     ) -> impl DoubleEndedIterator<Item = SnapshotId> {
         indexes::of(&self.indexes.snapshots_of_volume, volume)
+    }
+
+    /// Every group snapshot, each once.
+    #[must_use]
+    pub fn group_snapshots(&self) -> Vec<GroupSnapshotId> {
+        let mut all: Vec<_> = self.indexes.snapshots_of_group.iter().map(|(id, _)| *id).collect();
+        all.dedup();
+        all
     }
 
     /// The volumes that are still to be made as a copy of this one, or of a snapshot of it.

@@ -2,6 +2,7 @@
 //! failures are planned. `restart` is the crash: records, ledger and blocks stay, everything that
 //! a process holds is gone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -310,6 +311,12 @@ impl Parts {
 }
 
 impl Cluster {
+    /// Where the dock keeps its ledger.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.home.path().join("ledger")
+    }
+
     /// What the wrappers were given.
     #[must_use]
     pub fn context(&self) -> &Context {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use osds_controller::NewVolume;
+use osds_controller::{NewGroupSnapshot, NewVolume};
 use osds_drivers::{
     BlockSource, DriverError, ExportFacts, Hold, PoolEntry, PoolReport, SnapshotFacts,
     StorageDriver, TargetCapabilities, TargetDriver, VolumeFacts,
@@ -217,7 +217,7 @@ fn cut_wrap(cut: &Arc<Cut>) -> Wrap {
 /// One life of a user: each act looks first, so that it can be done again after a crash.
 const ACTS: usize = ORDER.len();
 /// What comes with snapshots comes while two hosts have the volume.
-const ORDER: [usize; 12] = [0, 1, 2, 3, 4, 8, 9, 10, 11, 5, 6, 7];
+const ORDER: [usize; 14] = [0, 1, 2, 3, 4, 8, 9, 10, 12, 13, 11, 5, 6, 7];
 
 async fn act(cluster: &Cluster, number: usize) {
     let admin = Cluster::admin();
@@ -267,6 +267,20 @@ async fn act(cluster: &Cluster, number: usize) {
         11 => {
             if let Some(s) = cluster.snapshot("S") {
                 let _ = cluster.controller.delete_snapshot(&admin, &s.id.to_string()).await;
+            }
+        }
+        // Two volumes at one moment: one in use, and its copy.
+        12 => {
+            if let (Some(x), None) = (cluster.volume("X"), cluster.snapshot("G")) {
+                let volumes = vec![id, x.id.to_string()];
+                let new = NewGroupSnapshot { name: "G".to_owned(), volumes, ..Default::default() };
+                let _ = cluster.controller.create_group_snapshot(&admin, new).await;
+            }
+        }
+        13 => {
+            if let Some(group) = cluster.snapshot("G").and_then(|one| one.group) {
+                let group = group.to_string();
+                let _ = cluster.controller.delete_group_snapshot(&admin, &group).await;
             }
         }
         _ => unreachable!("there are {ACTS} acts"),

@@ -489,7 +489,7 @@ fn shared(pool: PoolId) -> Vec<VolumeWish> {
 /// A volume that is copied, under the eyes of a host, both ways.
 fn copied(pool: PoolId) -> Vec<VolumeWish> {
     let with_snapshot = |generation, mib, hosts: &[HostId], wanted| {
-        let snapshot = SnapshotWish { wanted, exists: false };
+        let snapshot = SnapshotWish { wanted, exists: false, moment: None };
         let snapshots = BTreeMap::from([(SNAPSHOT, snapshot)]);
         VolumeWish { snapshots, ..wish(V, pool, generation, mib, hosts) }
     };

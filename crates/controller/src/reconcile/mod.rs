@@ -201,26 +201,7 @@ impl Reconciler {
 
     /// Has a volume looked at soon.
     pub(crate) fn poke(&self, volume: VolumeId) {
-        if self.inner.stop.is_cancelled() {
-            return;
-        }
-        let mut tended = self.inner.tended();
-        if let Some(running) = tended.get(&volume) {
-            running.poked.notify_one();
-            return;
-        }
-        let entry = Arc::new(Tended::default());
-        tended.insert(volume, Arc::clone(&entry));
-        drop(tended);
-        let inner = Arc::clone(&self.inner);
-        // Not below the request that poked: the work outlives it, and others poke too.
-        let span = info_span!(parent: None, "reconcile", volume_id = %volume);
-        let tend = async move {
-            // Also after a panic: an entry without a task would swallow every later poke.
-            let _seat = Seat { inner: &inner, volume, entry: &entry };
-            inner.tend(volume, &entry).await;
-        };
-        self.inner.tasks.spawn(tend.instrument(span));
+        self.inner.poke(volume);
     }
 
     pub(crate) fn protocol_of(&self, dock: DockId) -> Option<Protocol> {
@@ -242,8 +223,31 @@ impl Reconciler {
 }
 
 impl Inner {
+    fn poke(self: &Arc<Self>, volume: VolumeId) {
+        if self.stop.is_cancelled() {
+            return;
+        }
+        let mut tended = self.tended();
+        if let Some(running) = tended.get(&volume) {
+            running.poked.notify_one();
+            return;
+        }
+        let entry = Arc::new(Tended::default());
+        tended.insert(volume, Arc::clone(&entry));
+        drop(tended);
+        let inner = Arc::clone(self);
+        // Not below the request that poked: the work outlives it, and others poke too.
+        let span = info_span!(parent: None, "reconcile", volume_id = %volume);
+        let tend = async move {
+            // Also after a panic: an entry without a task would swallow every later poke.
+            let _seat = Seat { inner: &inner, volume, entry: &entry };
+            inner.tend(volume, &entry).await;
+        };
+        self.tasks.spawn(tend.instrument(span));
+    }
+
     /// Looks after one volume until it is settled and nobody poked meanwhile.
-    async fn tend(&self, volume: VolumeId, entry: &Tended) {
+    async fn tend(self: &Arc<Self>, volume: VolumeId, entry: &Tended) {
         let mut backoff = Backoff::new(self.settings.retry_first, self.settings.retry_most);
         loop {
             let look = {

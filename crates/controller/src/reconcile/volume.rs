@@ -7,9 +7,12 @@
 //! Must stay true: space returns to its pool in the transaction that writes down what the dock has
 //! said is there, or that nothing is left, and never before.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use osds_dock_api::DockError;
 use osds_lifecycle::confirm::blame;
-use osds_lifecycle::{Confirmed, confirm, status, volume};
+use osds_lifecycle::{Confirmed, confirm, moment, status, volume};
 use osds_model::{Applied, Fault, FaultKind, Generation, Pool, Volume, VolumeId, VolumeState};
 use osds_store::{DecideError, StoreError, Txn, decide};
 use tokio::time::Instant;
@@ -31,7 +34,7 @@ enum Answer {
 
 impl Inner {
     /// Sends the volume's wish to its dock until the answer is for the wish as it is now.
-    pub(super) async fn look_at(&self, id: VolumeId) -> Look {
+    pub(super) async fn look_at(self: &Arc<Self>, id: VolumeId) -> Look {
         loop {
             // Only what is durable is sent: a wish that a crash could undo must not act.
             let view = self.store.view();
@@ -78,7 +81,7 @@ impl Inner {
     }
 
     async fn fold(
-        &self,
+        self: &Arc<Self>,
         id: VolumeId,
         asked: Generation,
         answer: &Answer,
@@ -86,11 +89,11 @@ impl Inner {
         let now = self.clock.now();
         let folded = decide::<_, Error>(self.store.as_ref(), |view| {
             let Some(old) = view.get::<Volume>(id) else {
-                return Ok((Txn::new(), Folded::Settled));
+                return Ok((Txn::new(), (Folded::Settled, BTreeSet::new())));
             };
             // Also a failure: it says nothing about a wish that was not even sent.
             if asked < old.state.generation {
-                return Ok((Txn::new(), Folded::Outdated));
+                return Ok((Txn::new(), (Folded::Outdated, BTreeSet::new())));
             }
             let confirmed = match answer {
                 Answer::Applied(applied) => confirm(&old.state, applied),
@@ -109,12 +112,17 @@ impl Inner {
                         let left = pool.allocated.minus(freed);
                         txn = txn.replace(pool, with_allocated(pool, left));
                     }
-                    return Ok((groups::leave(txn, view, old), Folded::Settled));
+                    let settled = (Folded::Settled, BTreeSet::new());
+                    return Ok((groups::leave(txn, view, old), settled));
                 }
             };
             let folded = if volume::is_settled(&state) { Folded::Settled } else { Folded::Failing };
+            // One that fails is tried at its own pace, whoever waits for it.
+            let fails = |id: &VolumeId| view.get::<Volume>(*id).is_some_and(|v| is_stuck(&v.state));
+            let mut concerned = moment::concerned(id, &old.state, &state);
+            concerned.retain(|id| !fails(id));
             if state == old.state {
-                return Ok((Txn::new(), folded));
+                return Ok((Txn::new(), (folded, concerned)));
             }
             let next = with_state(old, state, now);
             tell(&old.state, &next.state);
@@ -125,10 +133,13 @@ impl Inner {
                 let charged = pool.allocated.plus(after).minus(before);
                 txn = txn.replace(pool, with_allocated(pool, charged));
             }
-            Ok((txn, folded))
+            Ok((txn, (folded, concerned)))
         });
         match folded.await {
-            Ok(folded) => Ok(folded),
+            Ok((folded, concerned)) => {
+                concerned.into_iter().for_each(|volume| self.poke(volume));
+                Ok(folded)
+            }
             Err(DecideError::Store(error)) => Err(error),
             Err(DecideError::Refused(refused)) => {
                 error!(error = %refused, "an answer was refused; this is a bug");
@@ -143,6 +154,11 @@ enum Folded {
     Settled,
     Failing,
     Outdated,
+}
+
+/// Whether taking one of its snapshots failed.
+fn is_stuck(state: &VolumeState) -> bool {
+    state.snapshots.values().any(|snapshot| snapshot.wanted && snapshot.fault.is_some())
 }
 
 fn overruled(why: &str) -> Answer {

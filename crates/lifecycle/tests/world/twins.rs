@@ -157,7 +157,7 @@ impl World {
     }
 
     pub(super) fn snapshot(&self, record: &VolumeState, id: SnapshotId) -> Option<VolumeState> {
-        let mut next = snapshot::create(record, id).ok()?;
+        let mut next = snapshot::create(record, id, None).ok()?;
         if self.breaks(Twin::SnapshotKeepsTheGeneration) {
             next.generation = record.generation;
         }

@@ -89,6 +89,8 @@ async fn list(State(app): State<Arc<App>>, scope: Scope, uri: Uri) -> Result<Res
         names: words(&query, "Name"),
         tenants: texts(&query, "TenantId"),
         volumes: ids(&query, "VolumeId"),
+        groups: ids(&query, "GroupSnapshotId"),
+        statuses: words(&query, "Status"),
     };
     let page = app.controller.snapshots(&scope.caller, &has, |snapshots| {
         json::write(&query.page(snapshots, |(snapshot, state)| view(snapshot, state, &scope)))

@@ -152,6 +152,7 @@ pub fn snapshot(id: u128, volume: u128) -> Snapshot {
         profile: ProfileId::from_u128(1),
         size: Capacity::from_bytes(1 << 30),
         volume: VolumeId::from_u128(volume),
+        group: None,
         metadata: BTreeMap::new(),
     }
 }
