@@ -107,6 +107,11 @@ fn measure(scale: Scale, home: &Path) {
     let before = usage();
     let detached = remove(&api, &attachments, path).with_cpu(before.until(&usage()));
     println!("{}", detached.row("detach until gone", Some(&sync)));
+    let kept = &ids[cycle.len()..];
+    let before = usage();
+    let taken = take_snapshots(&api, kept, scale.volumes).with_cpu(before.until(&usage()));
+    println!("{}", taken.row("snapshot to available", Some(&sync)));
+    let few_taken = lists(&snapshot_lists(&kept[0]), &api, scale.time, &[&bare_route]);
     let path = |id: &String| format!("{TENANT}/block/volumes/{id}");
     let before = usage();
     let deleted = remove(&api, &cycle, path).with_cpu(before.until(&usage()));
@@ -125,6 +130,12 @@ fn measure(scale: Scale, home: &Path) {
     println!("{}", Figures::header());
     lists(&volume_lists(scale.many), &api, scale.time, &few.iter().collect::<Vec<_>>());
     println!("RSS with {} volumes: {:.1} MiB", scale.many, Usage::of(daemon.id()).rss_mib());
+    let figures = take_snapshots(&api, &more, scale.many - scale.volumes);
+    println!("{}", figures.row("snapshot to available", Some(&taken)));
+    println!("with {} snapshots; the baseline is the same with {}:", scale.many, scale.volumes);
+    let of_snapshots = snapshot_lists(&more[0]);
+    lists(&of_snapshots, &api, scale.time, &few_taken.iter().collect::<Vec<_>>());
+    println!("RSS then: {:.1} MiB", Usage::of(daemon.id()).rss_mib());
     let held = &more[..(scale.cycle * 4).min(more.len())];
     let figures = attach(&api, held, &hosts).0;
     println!("{}", figures.row("attach to available", Some(&attached)));
@@ -164,6 +175,19 @@ fn attachment_lists(volume: &str, host: &str) -> Vec<(&'static str, String)> {
         ("  by a status of none", of("status=error")),
         ("  as a tenant of none", format!("{OTHER}/block/attachments?limit=50")),
         ("hosts by name", format!("{TENANT}/host/hosts?hostName=host7")),
+    ]
+}
+
+/// Pages of 50 of snapshots.
+fn snapshot_lists(volume: &str) -> Vec<(&'static str, String)> {
+    let of = |query: &str| format!("{TENANT}/block/snapshots?limit=50&{query}");
+    vec![
+        ("snapshots, page of 50", of("offset=0&sortDir=desc&sortKey=id")),
+        ("  by volume", of(&format!("volumeId={volume}"))),
+        ("  by name", of("Name=s777")),
+        ("  by a status of all", of("status=available")),
+        ("  by a status of none", of("status=error")),
+        ("  as a tenant of none", format!("{OTHER}/block/snapshots?limit=50")),
     ]
 }
 
@@ -233,6 +257,15 @@ fn attach(api: &str, volumes: &[String], hosts: &[String]) -> (Figures, Vec<Stri
         let (volume, host) = (&volumes[number], &hosts[number % hosts.len()]);
         wished(client, api, &path, &format!(r#"{{"volumeId":"{volume}","hostId":"{host}"}}"#))
     })
+}
+
+fn take_snapshots(api: &str, volumes: &[String], count: usize) -> Figures {
+    let path = format!("{TENANT}/block/snapshots");
+    let taken = load::each(CLIENTS, count, |client, number| {
+        let volume = &volumes[number % volumes.len()];
+        wished(client, api, &path, &format!(r#"{{"name":"s{number}","volumeId":"{volume}"}}"#))
+    });
+    taken.0
 }
 
 /// Asks for something and waits until it is available; its id.
