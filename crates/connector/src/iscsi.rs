@@ -253,7 +253,9 @@ impl Connector for Iscsi {
             if let Some(device) = device {
                 device.flush(&self.machine)?;
             }
-            self.machine.run("multipath", &["-f", map.as_str()])?;
+            // By its node: multipathd knows it by its kernel name as well, but multipath itself, whose
+            // work it is when the daemon has no time, would take that for a map's alias.
+            self.machine.run("multipath", &["-f", &format!("/dev/{map}")])?;
         }
         for disk in &disks {
             if let Some(device) = Device::named(&self.machine, disk)? {

@@ -178,7 +178,7 @@ fn with_multipath_the_map_is_the_device() {
     let portals = ["10.0.0.1:5", "10.0.0.2:6"];
     assert_eq!(scene.connect(AttachMode::ReadWrite, &portals).unwrap(), "dev/dm-0");
     scene.iscsi().disconnect(&connection(&portals)).unwrap();
-    assert!(scene.log().contains("multipath -f dm-0"));
+    assert!(scene.log().contains("multipath -f /dev/dm-0"));
     assert_eq!(scene.left(), Vec::<String>::new());
     assert!(!is_there(&scene.path("etc/iscsi/nodes/iqn.x:v")));
 }

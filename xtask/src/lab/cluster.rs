@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::io::{BufRead as _, Write as _};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use super::Places;
 use super::guest::{Guest, Identity, pid_of};
@@ -60,13 +62,49 @@ pub fn binaries(places: &Places) -> Result<()> {
     PROGRAMS.iter().try_for_each(|(built, name)| show(places, built, name))
 }
 
+/// Tests that guests run: the crate, and the test program, which they know as `test-<program>`.
+const SUITES: [(&str, &str); 3] =
+    [("drivers", "conformance"), ("testkit", "lio"), ("testkit", "nvmet")];
+
+/// Builds the conformance suites, of which guests run those that want a kernel of their own.
+pub fn suites(places: &Places) -> Result<()> {
+    let mut build = Command::new(workspace::cargo());
+    build.current_dir(&places.root).args(["test", "--quiet", "--no-run", "--workspace"]);
+    for (_, test) in SUITES {
+        build.args(["--test", test]);
+    }
+    let built =
+        build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
+    ensure!(built.status.success(), "the suites do not build");
+    let messages: Vec<Value> = built
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    for (folder, test) in SUITES {
+        let manifest = format!("crates/{folder}/Cargo.toml");
+        let is_it = |message: &&Value| {
+            message["manifest_path"].as_str().is_some_and(|path| path.ends_with(&manifest))
+                && message["target"]["name"] == test
+                && message["executable"].is_string()
+        };
+        let program = messages.iter().find(is_it).and_then(|found| found["executable"].as_str());
+        let program = program.with_context(|| format!("cargo built no {test} of {folder}"))?;
+        share(places, Path::new(program), &format!("test-{test}"))?;
+    }
+    Ok(())
+}
+
 /// Lets guests see what was built.
 fn show(places: &Places, built: &str, name: &str) -> Result<()> {
     let target = places.share.parent().and_then(|lab| lab.parent()).context("target")?;
-    let built = target.join("debug").join(built);
+    share(places, &target.join("debug").join(built), name)
+}
+
+fn share(places: &Places, built: &Path, name: &str) -> Result<()> {
     // Under another name first: a running guest may be reading the old one.
     let new = places.share.join(format!("{name}.new"));
-    fs::copy(&built, &new).with_context(|| format!("no {}", built.display()))?;
+    fs::copy(built, &new).with_context(|| format!("no {}", built.display()))?;
     fs::rename(new, places.share.join(name))?;
     Ok(())
 }

@@ -3,11 +3,14 @@
 //! Everything a user would do is done as a user would: through `osdsctl`, on the storage host. What a
 //! host does is done by its own kernel and its own tools.
 
+mod conformance;
 mod csi;
 mod disk;
 mod fence;
 mod gfs2;
+mod grow;
 mod host;
+mod ipv6;
 mod killed;
 mod lvm;
 mod nvme;
@@ -76,7 +79,7 @@ impl On {
 }
 
 /// Everything there is to play, in this order. Each clears the stage after it.
-const SCENES: [(Length, On, &str, Play); 17] = [
+const SCENES: [(Length, On, &str, Play); 24] = [
     (Short, Lio, "lio disk: one writes, one reads, the kernel's target says so", disk::play),
     (Short, Lio, "lio shared: reservations, compare and write, OCFS2", shared::play),
     (Short, Lio, "lio fence: a frozen host is put out", fence::play),
@@ -84,16 +87,28 @@ const SCENES: [(Length, On, &str, Play); 17] = [
     (Long, LioFiles, "lio slow: a write under way at the moment of the detach", slow::play),
     (Long, Lio, "lio killed: osds is killed at every step", killed::play),
     (Long, Lio, "lio reboot: the storage host crashes in the middle of I/O", reboot::play),
+    (Long, Lio, "lio grow: a volume grows beneath two hosts", grow::play),
+    (Long, LioFiles, "lio files grow: the same of a file", grow::play),
     (Short, Embedded, "disk: one writes, one reads, the target says so", disk::play),
     (Short, Embedded, "fence: a frozen host is put out", fence::play),
     (Long, Embedded, "shared: reservations, compare and write, OCFS2", shared::play),
     (Long, Embedded, "slow: a write under way at the moment of the detach", slow::play),
+    (Long, Embedded, "reboot: the storage host crashes in the middle of I/O", reboot::play),
+    (Long, Embedded, "grow: a volume grows beneath two hosts", grow::play),
     (Long, Embedded, "host: osds attach and detach over iSCSI", host::play),
     (Long, Embedded, "gfs2: a writer and a host that may only read", gfs2::play),
     (Long, Embedded, "nvme: two hosts over NVMe/TCP, by the kernel's target", nvme::play),
     (Long, Embedded, "nvme-fence: a host is put out in the middle of its writes", nvme::fence),
+    (
+        Long,
+        Embedded,
+        "nvme-reboot: the storage host crashes in the middle of I/O",
+        reboot::over_nvme,
+    ),
+    (Long, Embedded, "ipv6: portals of both kinds, on each target", ipv6::play),
     (Long, Embedded, "csi: raw block on two nodes, by iSCSI and by NVMe/TCP", csi::play),
     (Long, Embedded, "lvm: logical volumes, thick and thin, and osds killed", lvm::play),
+    (Long, Embedded, conformance::NAME, conformance::play),
 ];
 
 /// Which scenes to play.
@@ -118,6 +133,9 @@ impl Wanted {
 pub fn run(places: &Places, wanted: &Wanted, keep: bool) -> Result<Outcome> {
     let image = image::ensure(places)?;
     cluster::binaries(places)?;
+    if wanted.has(Long, conformance::NAME) {
+        cluster::suites(places)?;
+    }
     let mut guests = cluster::start(places, &image)?;
     let mut checks = Checks::new();
     let result = play(&guests, wanted, &mut checks);

@@ -101,7 +101,7 @@ impl LvmBench {
     /// `None` where no device is given: it needs root, device-mapper and 128 MiB that hold nothing.
     pub fn new(thin: bool) -> Option<Self> {
         let Ok(device) = std::env::var(Self::DEVICE) else {
-            println!("SKIPPED: lvm: no {}; cargo xtask lab test lvm runs it", Self::DEVICE);
+            println!("SKIPPED: lvm: no {}; cargo xtask lab test conformance runs it", Self::DEVICE);
             return None;
         };
         // What must never be seen.

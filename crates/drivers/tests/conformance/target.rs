@@ -69,7 +69,11 @@ pub enum Refused {
 }
 
 pub fn initiator(host: HostId) -> Initiator {
-    let port_name = format!("iqn.2026-01.example:{}", host.0.simple());
+    let kind = match crate::PROTOCOL {
+        Protocol::NvmeOf => "nqn",
+        Protocol::Iscsi | Protocol::FibreChannel | Protocol::Local => "iqn",
+    };
+    let port_name = format!("{kind}.2026-01.example:{}", host.0.simple());
     Initiator { port_name, protocol: crate::PROTOCOL }
 }
 

@@ -27,7 +27,7 @@ pub fn ready(client: &Client<'_>, last: u8) -> Result<()> {
 }
 
 /// Sessions, records, disks, maps and notes on a client.
-const LEFT: &str = "ls /sys/class/iscsi_session 2>/dev/null; ls /etc/iscsi/nodes /var/lib/iscsi/nodes 2>/dev/null \
+pub const LEFT: &str = "ls /sys/class/iscsi_session 2>/dev/null; ls /etc/iscsi/nodes /var/lib/iscsi/nodes 2>/dev/null \
     | grep iqn; ls /sys/block | grep -e ^sd -e ^dm; ls /var/lib/osds/client/volumes; true";
 
 pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
@@ -125,14 +125,20 @@ fn another(own: &Own<'_>, checks: &mut Checks, client: &Client<'_>, volume: &str
     own.ctl(&format!("volume attachment delete {attachment} --wait")).map(|_| ())
 }
 
-/// Two portals and a multipathd.
-fn multipath(own: &Own<'_>, checks: &mut Checks, client: &Client<'_>, volume: &str) -> Result<()> {
+/// Starts multipathd on a client.
+pub fn multipathd(client: &Client<'_>) -> Result<()> {
     client.must(
         "printf 'defaults {\\n find_multipaths no\\n user_friendly_names no\\n polling_interval 1\\n}\\nblacklist {\\n devnode \"^vd\"\\n}\\n' >/etc/multipath.conf\n\
          mkdir -p /etc/multipath /run/multipathd; modprobe -a dm-multipath dm-service-time dm-round-robin\n\
          setsid multipathd -d >/tmp/multipathd.log 2>&1 </dev/null &\n\
          for try in $(seq 200); do multipathd show daemon 2>/dev/null | grep -q idle && exit 0; sleep 0.1; done; cat /tmp/multipathd.log; exit 1",
-    )?;
+    )
+    .map(|_| ())
+}
+
+/// Two portals and a multipathd.
+fn multipath(own: &Own<'_>, checks: &mut Checks, client: &Client<'_>, volume: &str) -> Result<()> {
+    multipathd(client)?;
     let on = client.must(&own.attach(&format!("attach {volume}")))?;
     checks.check(on.starts_with("/dev/dm-"), "with multipathd the map is the device", &on);
     let paths = client.must("ls /sys/class/iscsi_session | wc -l; multipath -ll 2>/dev/null")?;

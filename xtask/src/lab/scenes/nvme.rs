@@ -13,7 +13,8 @@ use super::{Client, Stage, both};
 use crate::lab::checks::Checks;
 
 pub const BACKEND: &str = "[backend.nvme]\nlisten = [\"10.9.0.1:4420\"]";
-const TREE: &str = "/sys/kernel/config/nvmet";
+/// Where the kernel is told what to export.
+pub const TREE: &str = "/sys/kernel/config/nvmet";
 /// How long a late write is waited for.
 const LATE: Duration = Duration::from_secs(3);
 
@@ -39,7 +40,7 @@ pub fn read(disk: &str, at: u32) -> String {
 }
 
 /// What is of ours in configfs.
-fn left(stage: &Stage<'_>) -> Result<String> {
+pub fn left(stage: &Stage<'_>) -> Result<String> {
     stage.store.must(&format!(
         "cd {TREE}; ls subsystems hosts ports | grep -v : | tr -d '\\n'; ls subsystems"
     ))
@@ -94,6 +95,8 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let said = b.run(&format!("nvme discover {way} --hostnqn={stranger} 2>&1"))?;
     checks.check(!said.text.contains(&volume), "and is shown nothing", &said.text);
 
+    let wrote = a.run(&write(&on_a, "MORE", 1 << 18))?;
+    checks.check(!wrote.ok(), "control: behind its end nobody writes", "A wrote");
     own.ctl(&format!("volume extend {volume} 2 --wait"))?;
     let size = |disk: &str| {
         format!(
@@ -103,6 +106,13 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let (one, two) = both(|| a.run(&size(&on_a)), || b.run(&size(&on_b)));
     let (one, two) = (one?, two?);
     checks.check(one.ok() && two.ok(), "both are told that it has grown", &(one.text + &two.text));
+    // In blocks of 4 KiB: the last before the old end, and the first behind it.
+    let end = 1 << 18;
+    b.must(&write(&on_b, "LAST", end - 1))?;
+    a.must(&write(&on_a, "MORE", end))?;
+    let (seen_b, seen_a) = (b.must(&read(&on_b, end))?, a.must(&read(&on_a, end - 1))?);
+    let seen = seen_b == "MORE" && seen_a == "LAST";
+    checks.check(seen, "behind the old end B reads what A has written", &(seen_b + &seen_a));
 
     drift(stage, &own, checks, (&volume, &on_a))?;
 

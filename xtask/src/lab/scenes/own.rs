@@ -23,7 +23,7 @@ pub struct Own<'a> {
 }
 
 impl<'a> Own<'a> {
-    /// Writes its files: `backend` is the text of one `[[backend]]`, `pool` what its pool says.
+    /// Writes its files, so that a crash does not lose them: `backend` is the text of one `[[backend]]`, `pool` what its pool says.
     pub fn set(
         store: &'a Guest,
         name: &str,
@@ -44,7 +44,8 @@ impl<'a> Own<'a> {
              baseDir: {home}/volumes\npool:\n  shared:\n    storageType: block\n    \
              availabilityZone: default\n    multiAttach: true\n    extras:\n      \
              dataStorage: {{provisioningPolicy: Thin}}\n      \
-             ioConnectivity: {{accessProtocol: {speaks}}}\nYAML\n"
+             ioConnectivity: {{accessProtocol: {speaks}}}\nYAML\n\
+             sync"
         ))?;
         Ok(own)
     }
@@ -53,7 +54,8 @@ impl<'a> Own<'a> {
     pub fn try_start(&self) -> Result<Output> {
         let home = &self.home;
         let script = format!(
-            "setsid /host/osds all --config {home}/osds.toml >{home}/out 2>>{home}/log </dev/null &\n\
+            "rm -f {home}/out\n\
+             setsid /host/osds all --config {home}/osds.toml >{home}/out 2>>{home}/log </dev/null &\n\
              echo $! >{home}/pid\n\
              for try in $(seq 600); do\n  grep -q ^ready {home}/out && exit 0\n  \
              kill -0 $(cat {home}/pid) 2>/dev/null || break\n  sleep 0.1\ndone\n\

@@ -2,14 +2,15 @@
 //! was answered is lost, and reservations that were to be kept are there again, without those who
 //! were put out before.
 //!
-//! The controls: after the crash the kernel exports nothing at all; a reservation that was not to be
-//! kept is gone.
+//! The controls: the crash came while both were writing; after it nothing at all is exported, by the
+//! kernel or by us; a reservation that was not to be kept is gone.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use super::{Client, DAEMON_SCRIPT, Stage, Way, both};
+use super::own::Own;
+use super::{Client, DAEMON_SCRIPT, Embedded, Lio, LioFiles, On, Stage, Way, both, nvme};
 use crate::lab::checks::Checks;
 
 const NUMBERS_SCRIPT: &str = include_str!("../../../../lab/scripts/numbers.sh");
@@ -43,62 +44,14 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let disk = login(b, &kept_b)?;
     checks.check(!b.run(&write(&disk))?.ok(), "A's reservation keeps B from writing", "it wrote");
 
-    let numbers = |tag: &str, disk: &str, base: u32| {
-        format!("TAG={tag} DISK={disk} BASE={base} COUNT={COUNT}\n{NUMBERS_SCRIPT}")
-    };
-    a.must("rm -f /tmp/acked")?;
-    let crash = || -> Result<(String, String, Duration)> {
-        let until = Instant::now() + PATIENCE;
-        let acked = || -> Result<u32> {
-            Ok(a.must("cat /tmp/acked 2>/dev/null || echo 0")?.parse().unwrap_or(0))
-        };
-        while acked()? < 40 {
-            ensure!(Instant::now() < until, "A does not write");
-        }
-        let begun = Instant::now();
+    let crash = || {
         stage.store.reset()?;
         super::set_up(stage.store)?;
-        let bare = stage.store.must("ls /sys/kernel/config/target/iscsi 2>/dev/null || true")?;
-        let before = a.must("cat /tmp/acked")?;
+        let served = stage.store.must(served(stage.on))?;
         stage.store.must(DAEMON_SCRIPT)?;
-        Ok((bare, before, begun.elapsed()))
+        Ok(served)
     };
-    let written = || {
-        both(
-            || a.guest.run_for(&numbers("A", &on_a, 1000), PATIENCE),
-            || b.guest.run_for(&numbers("B", &on_b, 5000), PATIENCE),
-        )
-    };
-    let (crashed, (of_a, of_b)) = both(crash, written);
-    let (bare, before, took) = crashed?;
-    let (of_a, of_b) = (of_a?, of_b?);
-    checks.check(
-        !bare.contains("iqn"),
-        "control: after the crash the kernel exports nothing",
-        &bare,
-    );
-    let seconds = took.as_secs_f32();
-    checks.check(
-        of_a.ok() && of_b.ok(),
-        &format!(
-            "the storage host is back after {seconds:.0} s; A (at {before} of {COUNT} then) and B \
-             have written on without an error"
-        ),
-        &(of_a.text + &of_b.text),
-    );
-    let reads = |tag: &str, disk: &str, base: u32| {
-        let first = base + 1;
-        format!(
-            "dd if={disk} iflag=direct bs=512 skip={first} count={COUNT} 2>/dev/null | tr -d '\\0' | \
-             fold -w 10 >/tmp/got; echo >>/tmp/got; seq -f '{tag}-%08g' {COUNT} | cmp - /tmp/got"
-        )
-    };
-    let (of_b, of_a) = (a.run(&reads("B", &on_a, 5000))?, b.run(&reads("A", &on_b, 1000))?);
-    checks.check(
-        of_a.ok() && of_b.ok(),
-        "each reads every block that the other has written",
-        &(of_a.text + &of_b.text),
-    );
+    through(checks, (a, &on_a), (b, &on_b), crash)?;
     let refused = !b.run(&write(&disk))?.ok();
     checks.check(refused, "the reservation that was kept still keeps B from writing", "it wrote");
     let wrote = a.run(&write(&kept_a))?;
@@ -108,6 +61,116 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     checks.check(without_b, "B's registration of before its detach has not come back", &keys);
     let wrote = b.run(&write(&lost_b))?;
     checks.check(wrote.ok(), "control: a reservation that was not to be kept is gone", &wrote.text);
+    Ok(())
+}
+
+/// The same over NVMe/TCP, whose kernel's target knows no reservations.
+pub fn over_nvme(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
+    let (a, b, store) = (&stage.a, &stage.b, stage.store);
+    let load = "modprobe -a nvmet nvmet-tcp";
+    store.must(load)?;
+    let own = Own::set(store, "nvmereboot", 50_046, nvme::BACKEND, "nvmeof")?;
+    own.start()?;
+    nvme::named(a, 'a')?;
+    nvme::named(b, 'b')?;
+    let volume = own.volume("reboot")?;
+    let attach = own.attach(&format!("attach {volume}"));
+    let (on_a, on_b) = both(|| a.must(&attach), || b.must(&attach));
+    let (on_a, on_b) = (on_a?, on_b?);
+    let crash = || {
+        store.reset()?;
+        super::set_up(store)?;
+        store.must(load)?;
+        let served = store.must(&format!("ls {}/subsystems", nvme::TREE))?;
+        store.must(DAEMON_SCRIPT)?;
+        own.start()?;
+        Ok(served)
+    };
+    through(checks, (a, &on_a), (b, &on_b), crash)?;
+    let again = both(|| a.must(&attach), || b.must(&attach));
+    let again = (again.0?, again.1?);
+    let same = again == (on_a, on_b);
+    checks.check(same, "both have the device that they had", &format!("{again:?}"));
+    let detach = own.attach(&format!("detach {volume}"));
+    let (one, other) = both(|| a.must(&detach), || b.must(&detach));
+    one.and(other)?;
+    own.ctl(&format!("volume delete {volume} --wait"))?;
+    let left = nvme::left(stage)?;
+    checks.check(left.is_empty(), "detached, nothing is left in configfs", &left);
+    own.clear()
+}
+
+/// Prints what is exported; nothing where that is nothing.
+fn served(on: On) -> &'static str {
+    match on {
+        Embedded => "ss -Hltn | grep :3260 || true",
+        Lio | LioFiles => "ls /sys/kernel/config/target/iscsi 2>/dev/null | grep iqn || true",
+    }
+}
+
+/// Both hosts write numbers to the disk, each to blocks of its own, and meanwhile the storage host
+/// crashes: `crash` does that, starts it again, and says what was exported before osds ran.
+fn through(
+    checks: &mut Checks,
+    (a, on_a): (&Client<'_>, &str),
+    (b, on_b): (&Client<'_>, &str),
+    crash: impl FnOnce() -> Result<String> + Send,
+) -> Result<()> {
+    let numbers = |tag: &str, disk: &str, base: u32| {
+        format!("TAG={tag} DISK={disk} BASE={base} COUNT={COUNT}\n{NUMBERS_SCRIPT}")
+    };
+    for client in [a, b] {
+        client.must("rm -f /tmp/acked")?;
+    }
+    let acked = |client: &Client<'_>| -> Result<u32> {
+        Ok(client.must("cat /tmp/acked 2>/dev/null || echo 0")?.parse().unwrap_or(0))
+    };
+    let crash = || -> Result<(String, (u32, u32), Duration)> {
+        let until = Instant::now() + PATIENCE;
+        while acked(a)? < 40 || acked(b)? < 40 {
+            ensure!(Instant::now() < until, "the hosts do not write");
+        }
+        let begun = Instant::now();
+        let served = crash()?;
+        Ok((served, (acked(a)?, acked(b)?), begun.elapsed()))
+    };
+    let written = || {
+        both(
+            || a.guest.run_for(&numbers("A", on_a, 1000), PATIENCE),
+            || b.guest.run_for(&numbers("B", on_b, 5000), PATIENCE),
+        )
+    };
+    let (crashed, (of_a, of_b)) = both(crash, written);
+    let ((served, (at_a, at_b), took), of_a, of_b) = (crashed?, of_a?, of_b?);
+    checks.check(
+        served.is_empty() && at_a < COUNT && at_b < COUNT,
+        &format!(
+            "control: after the crash nothing is exported, and it came while A (at {at_a} of \
+             {COUNT}) and B (at {at_b}) were writing"
+        ),
+        &served,
+    );
+    checks.check(
+        of_a.ok() && of_b.ok(),
+        &format!(
+            "the storage host is back after {:.0} s, and both have written on without an error",
+            took.as_secs_f32()
+        ),
+        &(of_a.text + &of_b.text),
+    );
+    let reads = |tag: &str, disk: &str, base: u32| {
+        let first = base + 1;
+        format!(
+            "dd if={disk} iflag=direct bs=4096 skip={first} count={COUNT} 2>/dev/null | tr -d '\\0' | \
+             fold -w 10 >/tmp/got; echo >>/tmp/got; seq -f '{tag}-%08g' {COUNT} | cmp - /tmp/got"
+        )
+    };
+    let (of_b, of_a) = (a.run(&reads("B", on_a, 5000))?, b.run(&reads("A", on_b, 1000))?);
+    checks.check(
+        of_a.ok() && of_b.ok(),
+        "each reads every block that the other has written",
+        &(of_a.text + &of_b.text),
+    );
     Ok(())
 }
 
