@@ -96,7 +96,7 @@ fn template(helm: &Path, more: &[&str]) -> Result<String, String> {
 }
 
 /// The ways to install it that differ most.
-const WAYS: [(&str, &[&str]); 4] = [
+const WAYS: [(&str, &[&str]); 5] = [
     ("1.35", &["--kube-version", "1.35.0"]),
     ("1.31", &["--kube-version", "1.31.0"]),
     (
@@ -121,6 +121,14 @@ const WAYS: [(&str, &[&str]); 4] = [
             "--set=controller.storageCapacity=false",
             "--set=node.multipathDir=",
             "--set=driver.name=other.example",
+        ],
+    ),
+    (
+        "1.35",
+        &[
+            "--kube-version=1.35.0",
+            "--set=sidecars.snapshotter.groups=true",
+            "--set=groupSnapshotClass.default=true",
         ],
     ),
 ];
@@ -163,10 +171,17 @@ fn the_chart_says_what_the_driver_needs() {
         for kind in ["Deployment", "DaemonSet"] {
             check_pods(one(&all, kind));
         }
-        check_controller(one(&all, "Deployment"), without_snapshots);
+        let with_groups = way.iter().any(|word| word.contains("snapshotter.groups=true"));
+        check_controller(one(&all, "Deployment"), without_snapshots, with_groups);
         check_node(one(&all, "DaemonSet"), name);
         check_rights(&all);
         assert_eq!(of_kind(&all, "VolumeSnapshotClass").is_empty(), without_snapshots);
+        assert_eq!(of_kind(&all, "VolumeGroupSnapshotClass").len(), usize::from(with_groups));
+        // Rights to what is not served are rights that nobody needs.
+        let rules = items(&one(&all, "ClusterRole")["rules"]);
+        let of_groups =
+            rules.iter().any(|rule| texts(&rule["apiGroups"]) == ["groupsnapshot.storage.k8s.io"]);
+        assert_eq!(of_groups, with_groups);
     }
 }
 
@@ -190,8 +205,10 @@ fn check_names(all: &[Value], name: &str) {
         let mut parameters = class["parameters"].as_object().into_iter().flatten();
         assert!(parameters.all(|(key, _)| known.contains(&key.as_str())), "{class}");
     }
-    for class in of_kind(all, "VolumeSnapshotClass") {
-        assert_eq!(class["driver"], name);
+    for kind in ["VolumeSnapshotClass", "VolumeGroupSnapshotClass"] {
+        for class in of_kind(all, kind) {
+            assert_eq!((&class["driver"], &class["parameters"]), (&name.into(), &Value::Null));
+        }
     }
     let names: Vec<_> = all.iter().map(|o| (&o["kind"], &o["metadata"]["name"])).collect();
     let different: BTreeSet<_> = names.iter().map(|(kind, name)| format!("{kind}{name}")).collect();
@@ -234,7 +251,7 @@ fn check_pods(workload: &Value) {
     assert_eq!(mounted, volumes, "what is mounted is there, and all of it is mounted");
 }
 
-fn check_controller(deployment: &Value, without_snapshots: bool) {
+fn check_controller(deployment: &Value, without_snapshots: bool, with_groups: bool) {
     let pod = &deployment["spec"]["template"]["spec"];
     assert!(deployment["spec"]["replicas"].as_u64().unwrap() > 1);
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
@@ -248,6 +265,11 @@ fn check_controller(deployment: &Value, without_snapshots: bool) {
         assert!(arguments.contains(&"--leader-election"), "{name}");
         // An attach may take longer than the sidecars' own patience; asked twice, it is slower yet.
         assert!(arguments.contains(&"--timeout=60s"), "{name}");
+    }
+    if !without_snapshots {
+        let snapshotter = texts(&named(&pod["containers"], "csi-snapshotter")["args"]);
+        let gate = snapshotter.contains(&"--feature-gates=CSIVolumeGroupSnapshot=true");
+        assert_eq!(gate, with_groups, "without its CRDs it would end all snapshots");
     }
     let provisioner = texts(&named(&pod["containers"], "csi-provisioner")["args"]);
     assert!(provisioner.contains(&"--controller-publish-readonly=true"));
@@ -373,7 +395,7 @@ fn examples_ask_for_what_the_driver_gives() {
         items(&values["storageClasses"]).iter().map(|class| class["name"].as_str().unwrap());
     let classes: BTreeSet<_> = classes.chain([""]).collect();
     let examples = examples();
-    assert!(examples.len() >= 7);
+    assert!(examples.len() >= 8);
     let mut aliases = 0;
     for object in examples.iter().flat_map(|(_, documents)| documents) {
         assert!(
@@ -387,6 +409,15 @@ fn examples_ask_for_what_the_driver_gives() {
         assert!(!many || spec["volumeMode"] == "Block", "{object}");
         if object["kind"] == "PersistentVolumeClaim" {
             assert!(classes.contains(spec["storageClassName"].as_str().unwrap()), "{object}");
+        }
+        if object["kind"] == "VolumeGroupSnapshot" {
+            // It finds claims that are beside it, and asks for the chart's class.
+            let class = &values["groupSnapshotClass"]["name"];
+            assert_eq!(&spec["volumeGroupSnapshotClassName"], class);
+            let label = &spec["source"]["selector"]["matchLabels"];
+            let all = examples.iter().flat_map(|(_, documents)| documents);
+            let found = all.filter(|one| one["metadata"]["labels"] == *label).count();
+            assert_eq!(found, 2, "{object}");
         }
         if object["kind"] == "PersistentVolume" {
             assert_eq!(spec["csi"]["driver"], DRIVER);

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use osds_lifecycle::snapshot::MOST_AT_ONCE;
 use osds_lifecycle::status;
 use osds_model::{
-    DockId, GroupId, GroupSnapshotId, Moment, Pool, SnapshotId, TenantId, Volume, VolumeGroup,
+    DockId, GroupId, GroupSnapshotId, Moment, Pool, Reason, SnapshotId, TenantId, Volume,
+    VolumeGroup,
 };
 use osds_store::{SnapshotsWhere, Txn, View, decide};
 use tracing::info;
@@ -186,6 +187,7 @@ fn volumes_of<'a>(
     new: &NewGroupSnapshot,
 ) -> Result<Vec<&'a Volume>, Error> {
     let failed = |why: String| Error::Invalid(format!("{CREATING}{why}"));
+    let apart = |why: String| Error::unfit(Reason::NotTogether, format!("{CREATING}{why}"));
     let mut volumes = Vec::new();
     match (new.group.as_str(), new.volumes.as_slice()) {
         ("", []) => return Err(failed("name the volumes, or a volume group".to_owned())),
@@ -214,7 +216,7 @@ fn volumes_of<'a>(
         return Err(failed(format!("volume {} is named twice", twice.id)));
     }
     if volumes.len() > MOST_AT_ONCE {
-        return Err(failed(format!(
+        return Err(apart(format!(
             "{} volumes are too many: {MOST_AT_ONCE} can be held at one moment",
             volumes.len()
         )));
@@ -226,7 +228,7 @@ fn volumes_of<'a>(
     }
     let mut docks = docks.into_values();
     if let (Some(one), Some(other)) = (docks.next(), docks.next()) {
-        return Err(failed(format!(
+        return Err(apart(format!(
             "volumes {} and {} are on different backends, and only one can hold the writes of all: \
              take a group snapshot for each backend",
             one.id, other.id

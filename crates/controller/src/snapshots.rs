@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use osds_lifecycle::{snapshot, status, volume};
 use osds_model::{
-    Capacity, Moment, Pool, PoolId, Snapshot, SnapshotId, SnapshotState, Timestamp, Volume,
+    Capacity, Moment, Pool, PoolId, Reason, Snapshot, SnapshotId, SnapshotState, Timestamp, Volume,
     VolumeState,
 };
 use osds_store::{SnapshotsWhere, Txn, Versioned, View, decide};
@@ -177,10 +177,11 @@ impl Controller {
         let wished = decide(self.store.as_ref(), |view| {
             let (found, volume) = find(view, caller, id)?;
             if let Some(group) = found.group {
-                return Err(Error::Invalid(format!(
+                let words = format!(
                     "{DELETING}snapshot {id} is one of group snapshot {group}, whose snapshots stay \
                      and go together; delete that"
-                )));
+                );
+                return Err(Error::unfit(Reason::InGroupSnapshot, words));
             }
             let txn = wish_away(Txn::new(), view, (found, volume), now)?;
             Ok((txn, (volume.id, found.id)))
@@ -250,12 +251,13 @@ pub(crate) fn wish_for(view: &View, drafts: Vec<Draft<'_>>, now: Timestamp) -> R
     for (id, more) in charges {
         let pool = view.get::<Pool>(id).ok_or_else(|| lost_pool(id))?;
         if pool.free() < more {
-            return Err(Error::Invalid(format!(
+            let words = format!(
                 "{CREATING}pool {} has {} GiB free, and a snapshot may take {} GiB",
                 pool.spec.name,
                 pool.free().whole_gib(),
                 more.whole_gib()
-            )));
+            );
+            return Err(Error::unfit(Reason::NoRoom, words));
         }
         txn = txn.replace(pool, with_allocated(pool, pool.allocated.plus(more)));
     }

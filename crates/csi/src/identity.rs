@@ -60,6 +60,7 @@ impl Identity for IdentityService {
         // The same from controller and node: they are one driver.
         let capabilities = vec![
             offered(service::Type::ControllerService),
+            offered(service::Type::GroupControllerService),
             offered(service::Type::VolumeAccessibilityConstraints),
             PluginCapability {
                 r#type: Some(Type::VolumeExpansion(VolumeExpansion {

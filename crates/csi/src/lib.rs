@@ -1,7 +1,7 @@
 //! The CSI driver: what an orchestrator (Kubernetes, Nomad) asks, answered by the control plane.
 //!
-//! Three services of CSI 1.12 over a unix socket. `identity` says who we are, `controller` turns
-//! calls into REST requests, `node` brings volumes to paths on this machine. Nothing is decided
+//! Four services of CSI 1.12 over a unix socket. `identity` says who we are, `controller` (and, for
+//! snapshots of several volumes, the group controller in it) turns calls into REST requests, `node` brings volumes to paths on this machine. Nothing is decided
 //! here: whether a volume may go to a node is a rule of `lifecycle`, committed with the attachment;
 //! the driver translates, and gives every refusal its code ([`status`]).
 //!

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -18,6 +19,7 @@ use crate::controller::ControllerService;
 use crate::identity::IdentityService;
 use crate::node::NodeService;
 use crate::proto::controller_server::ControllerServer;
+use crate::proto::group_controller_server::GroupControllerServer;
 use crate::proto::identity_server::IdentityServer;
 use crate::proto::node_server::NodeServer;
 
@@ -31,7 +33,7 @@ const CALLS: usize = 256;
 pub struct Services {
     /// Always.
     pub identity: IdentityService,
-    /// Where the controller runs.
+    /// Where the controller runs; it is the group controller, too.
     pub controller: Option<ControllerService>,
     /// Where the node service runs.
     pub node: Option<NodeService>,
@@ -147,12 +149,14 @@ pub async fn serve(
     until: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let Socket { listener, file } = socket;
+    let controller = services.controller.map(Arc::new);
     let outcome = Server::builder()
         .timeout(LONGEST_CALL)
         .concurrency_limit_per_connection(CALLS)
         .max_concurrent_streams(Some(CALLS as u32))
         .add_service(IdentityServer::new(services.identity))
-        .add_optional_service(services.controller.map(ControllerServer::new))
+        .add_optional_service(controller.clone().map(ControllerServer::from_arc))
+        .add_optional_service(controller.map(GroupControllerServer::from_arc))
         .add_optional_service(services.node.map(NodeServer::new))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), until)
         .await

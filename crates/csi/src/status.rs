@@ -59,13 +59,14 @@ fn told(holders: &[HolderView<'_>]) -> String {
 const fn of_reason(reason: Reason) -> Code {
     match reason {
         // Nothing that happens to others will ever change it.
-        Reason::NotMultiAttach | Reason::LocalFileSystem | Reason::NotLarger => {
-            Code::InvalidArgument
-        }
+        Reason::NotMultiAttach
+        | Reason::LocalFileSystem
+        | Reason::NotLarger
+        | Reason::InGroupSnapshot => Code::InvalidArgument,
         Reason::NoSuchVolume | Reason::NoSuchHost => Code::NotFound,
         Reason::OtherTerms => Code::AlreadyExists,
         Reason::StillDetaching | Reason::SnapshotNotReady => Code::Aborted,
-        Reason::NoPool | Reason::TooManySnapshots => Code::ResourceExhausted,
+        Reason::NoPool | Reason::TooManySnapshots | Reason::NoRoom => Code::ResourceExhausted,
         // Not RESOURCE_EXHAUSTED: that is a node's limit, and this is a volume's.
         Reason::TooManyAttachments
         | Reason::HeldByAnotherHost
@@ -79,6 +80,7 @@ const fn of_reason(reason: Reason) -> Code {
         | Reason::InUse
         | Reason::HasSnapshots
         | Reason::NoSnapshot
+        | Reason::NotTogether
         | Reason::NotCopied
         | Reason::NotExtendable
         | Reason::NotDetaching
@@ -144,6 +146,24 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn group_snapshots_have_the_codes_of_the_specification() {
+        for (reason, code) in [
+            (Reason::NotTogether, Code::FailedPrecondition),
+            (Reason::InGroupSnapshot, Code::InvalidArgument),
+            (Reason::NoRoom, Code::ResourceExhausted),
+        ] {
+            let words = "volumes a and b are on different backends";
+            let refused = ClientError::Refused {
+                status: 400,
+                message: words.into(),
+                reason: Some(reason),
+                holders: Vec::new(),
+            };
+            assert_eq!((of(&refused).code(), of(&refused).message()), (code, words));
+        }
+    }
 
     #[test]
     fn a_refusal_keeps_its_words() {

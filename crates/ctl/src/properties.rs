@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 
 use osds_rest_api::{
-    AttachmentStatsView, AttachmentView, DockView, FitView, HostView, LatencyView, PoolView,
-    ProfileView, SnapshotView, VersionView, VolumeGroupView, VolumeView, json,
+    AttachmentStatsView, AttachmentView, DockView, FitView, GroupSnapshotView, HostView,
+    LatencyView, PoolView, ProfileView, SnapshotView, VersionView, VolumeGroupView, VolumeView,
+    json,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -147,6 +148,27 @@ impl Properties for SnapshotView<'_> {
             ("Status", self.status.to_string()),
             ("VolumeId", self.volume_id.to_string()),
             ("Metadata", pairs(&self.metadata)),
+        ];
+        let group = self.group_snapshot_id.to_string();
+        let reason = ("StatusReason", &*self.status_reason);
+        with_ours(properties, &[("GroupSnapshotId", &group), reason])
+    }
+}
+
+impl Properties for GroupSnapshotView<'_> {
+    fn properties(&self) -> Vec<Property> {
+        let snapshots = self.snapshots.iter();
+        let of = snapshots.map(|one| format!("{} of volume {}", one.id, one.volume_id));
+        let snapshots: Vec<_> = of.collect();
+        let properties = vec![
+            ("Id", self.id.to_string()),
+            ("CreatedAt", self.created_at.to_string()),
+            ("Name", self.name.to_string()),
+            ("Description", self.description.to_string()),
+            ("Size", self.size.to_string()),
+            ("Status", self.status.to_string()),
+            ("Volumes", self.snapshots.len().to_string()),
+            ("Snapshots", snapshots.join("\n")),
         ];
         with_ours(properties, &[("StatusReason", &self.status_reason)])
     }

@@ -12,7 +12,7 @@ use anyhow::bail;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use osds_rest_api::client::{Answer, ClientError, Method};
-use osds_rest_api::{AttachmentView, SnapshotView, VolumeGroupView, VolumeView};
+use osds_rest_api::{AttachmentView, GroupSnapshotView, SnapshotView, VolumeGroupView, VolumeView};
 use serde::de::DeserializeOwned;
 
 use crate::session::Session;
@@ -65,6 +65,16 @@ impl Settles for AttachmentView<'static> {
 
 impl Settles for SnapshotView<'static> {
     const NOUN: &'static str = "volume snapshot";
+    fn status(&self) -> &str {
+        &self.status
+    }
+    fn reason(&self) -> &str {
+        &self.status_reason
+    }
+}
+
+impl Settles for GroupSnapshotView<'static> {
+    const NOUN: &'static str = "group snapshot";
     fn status(&self) -> &str {
         &self.status
     }

@@ -6,6 +6,7 @@
 //! them.
 
 mod canned;
+mod snapshots;
 
 use std::fmt::Write;
 use std::process::Command;
@@ -479,54 +480,6 @@ fn environment() {
         .run(&["volume", "list"], vec![Answer::new(401, &[], "{\"code\":401}")])
         .run(&["volume", "list"], vec![Answer::new(200, &[], "{}")]);
     expect_file!["golden/environment.txt"].assert_eq(&story.told);
-}
-
-fn snapshot(status: &str) -> Value {
-    json!({
-        "id": "9bff55c5-f416-428c-98fc-430778f7aa27", "createdAt": "2026-11-22T11:59:15",
-        "updatedAt": "", "name": "s1", "size": 1, "status": status, "profileId": PROFILE,
-        "volumeId": "03c14bdd-8857-42c1-beef-9f769147d9c6"
-    })
-}
-
-#[test]
-fn snapshots() {
-    let id = "9bff55c5-f416-428c-98fc-430778f7aa27";
-    let mut failed = snapshot("error");
-    failed["statusReason"] = "the pool is full".into();
-    let snap = |verb: &'static str| ["volume", "snapshot", verb];
-    let missing = || {
-        refused(404, "volume snapshot nope not found: specified volume snapshot(nope) can't find")
-    };
-    let mut story = Story::default();
-    story
-        .run(&snap("list"), vec![ok(&json!([snapshot("available")]))])
-        .run(
-            &[&snap("list")[..], &["--volumeId", VOLUME, "--status", "error", "--name", "x"]]
-                .concat(),
-            vec![ok(&json!([]))],
-        )
-        .run(
-            &[&snap("create")[..], &[VOLUME, "-n", "s1", "-d", "before", "-p", PROFILE]].concat(),
-            vec![accepted(&snapshot("creating"))],
-        )
-        .run(
-            &[&snap("create")[..], &[VOLUME, "-n", "s1", "--wait"]].concat(),
-            vec![accepted(&snapshot("creating")), ok(&snapshot("available"))],
-        )
-        .run(
-            &[&snap("create")[..], &[VOLUME, "-n", "s1", "--wait"]].concat(),
-            vec![waited(&failed)],
-        )
-        .run(&[&snap("show")[..], &[id]].concat(), vec![ok(&snapshot("available"))])
-        .run(&[&snap("show")[..], &["nope"]].concat(), vec![missing()])
-        .run(&[&snap("update")[..], &[id, "-n", "s2"]].concat(), vec![ok(&snapshot("available"))])
-        .run(&[&snap("delete")[..], &[id]].concat(), vec![accepted(&Value::Null)])
-        .run(
-            &[&snap("delete")[..], &[id, "--wait"]].concat(),
-            vec![waited(&Value::Null), missing()],
-        );
-    expect_file!["golden/snapshot.txt"].assert_eq(&story.told);
 }
 
 fn group(status: &str) -> Value {

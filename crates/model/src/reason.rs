@@ -65,6 +65,12 @@ reasons! {
     NoSnapshot = "noSnapshot",
     /// The volume has as many snapshots as one may have.
     TooManySnapshots = "tooManySnapshots",
+    /// The snapshot is one of a group snapshot, whose snapshots go together.
+    InGroupSnapshot = "inGroupSnapshot",
+    /// The writes of these volumes cannot be held at one moment.
+    NotTogether = "notTogether",
+    /// The pool has no room for a snapshot.
+    NoRoom = "noRoom",
     /// The volume cannot be copied now.
     NotCopied = "notCopied",
     /// Nothing can be made from the snapshot now.

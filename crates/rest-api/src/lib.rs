@@ -23,9 +23,9 @@ pub use check::{BadBody, Checked, decode};
 pub use list::{BadParameter, ListQuery, Listed};
 pub use scalar::{Id, Time};
 pub use view::{
-    AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView, HolderView,
-    HostView, IoLimitsView, LatencyView, PoolView, ProfileView, SnapshotView, VersionView,
-    VolumeGroupView, VolumeView, conceal_all,
+    AttachmentStatsView, AttachmentView, ConnectionInfo, DockView, ErrorBody, FitView,
+    GroupSnapshotView, HolderView, HostView, IoLimitsView, LatencyView, PoolView, ProfileView,
+    SnapshotView, VersionView, VolumeGroupView, VolumeView, conceal_all,
 };
 
 // What users name in requests; the command line knows nothing of the model.

@@ -578,6 +578,7 @@ mod tests {
         check(&crate::view::PoolView::default());
         check(&crate::view::ProfileView::default());
         check(&crate::view::SnapshotView::default());
+        check(&crate::view::GroupSnapshotView::default());
     }
 
     #[test]

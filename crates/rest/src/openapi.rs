@@ -21,7 +21,7 @@ use crate::routes;
     tags(
         (name = "versions"), (name = "docks"), (name = "pools"), (name = "profiles"),
         (name = "hosts"), (name = "volumes"), (name = "attachments"),
-        (name = "groups"), (name = "snapshots"),
+        (name = "groups"), (name = "snapshots"), (name = "groupSnapshots"),
     ),
 )]
 struct Preface;
@@ -57,6 +57,7 @@ pub(crate) fn finish(document: &mut OpenApi) {
         ("NewProfile", request::NewProfile::SHAPE.required),
         ("NewHost", request::NewHost::SHAPE.required),
         ("NewSnapshot", request::NewSnapshot::SHAPE.required),
+        ("NewGroupSnapshot", request::NewGroupSnapshot::SHAPE.required),
         ("NewVolumeGroup", request::NewVolumeGroup::SHAPE.required),
     ] {
         if let Some(RefOr::T(Schema::Object(body))) = components.schemas.get_mut(name) {

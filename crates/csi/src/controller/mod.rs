@@ -5,6 +5,7 @@
 //! plane's transaction lets one through.
 
 pub mod capability;
+mod group_snapshots;
 mod lists;
 mod modify;
 mod named;

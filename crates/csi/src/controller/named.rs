@@ -1,4 +1,4 @@
-//! What an orchestrator calls by a name of its own: volumes and snapshots.
+//! What an orchestrator calls by a name of its own: volumes, snapshots and group snapshots.
 //!
 //! A name is for ever; the control plane knows a request by its key, for a day, and its own names
 //! are narrower and nobody's own. So the name is kept in the metadata and looked for there first,
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use osds_model::validate;
 use osds_rest_api::client::{ClientError, Method};
-use osds_rest_api::{SnapshotView, VolumeView, url};
+use osds_rest_api::{GroupSnapshotView, SnapshotView, VolumeView, url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::{Uuid, uuid};
@@ -27,6 +27,8 @@ const KEYS: Uuid = uuid!("5f0a3b1e-93b1-4d5c-8a2e-6a1d1b0f7c44");
 const LIVES: u32 = 1000;
 /// Key of the metadata: the orchestrator's name.
 pub(super) const NAME: &str = "csi.name";
+/// The same of a group snapshot, in each of its snapshots; these also have [`NAME`], their volumes'.
+pub(super) const GROUP_NAME: &str = "csi.groupName";
 /// Pairs that sidecars add to parameters by themselves.
 pub(super) const ADDED: &str = "csi.storage.k8s.io/";
 
@@ -34,16 +36,16 @@ pub(super) const ADDED: &str = "csi.storage.k8s.io/";
 pub(super) trait Named: DeserializeOwned + Send + 'static {
     /// Where the control plane has them.
     const PLACE: &'static str;
-    /// Its free text pairs.
-    fn metadata(&self) -> &BTreeMap<String, String>;
+    /// Whether this is the orchestrator's name for it.
+    fn is_called(&self, name: &str) -> bool;
     /// Its status word.
     fn status(&self) -> &str;
 }
 
 impl Named for VolumeView<'static> {
     const PLACE: &'static str = "block/volumes";
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+    fn is_called(&self, name: &str) -> bool {
+        says(&self.metadata, NAME, name)
     }
     fn status(&self) -> &str {
         &self.status
@@ -52,12 +54,27 @@ impl Named for VolumeView<'static> {
 
 impl Named for SnapshotView<'static> {
     const PLACE: &'static str = "block/snapshots";
-    fn metadata(&self) -> &BTreeMap<String, String> {
-        &self.metadata
+    fn is_called(&self, name: &str) -> bool {
+        // One of a group snapshot has no name of its own.
+        self.group_snapshot_id.is_empty() && says(&self.metadata, NAME, name)
     }
     fn status(&self) -> &str {
         &self.status
     }
+}
+
+impl Named for GroupSnapshotView<'static> {
+    const PLACE: &'static str = "block/groupSnapshots";
+    fn is_called(&self, name: &str) -> bool {
+        self.snapshots.iter().any(|one| says(&one.metadata, GROUP_NAME, name))
+    }
+    fn status(&self) -> &str {
+        &self.status
+    }
+}
+
+fn says(metadata: &BTreeMap<String, String>, key: &str, name: &str) -> bool {
+    metadata.get(key).is_some_and(|known| known == name)
 }
 
 /// Its name in the control plane, whose rules are narrower.
@@ -75,9 +92,7 @@ pub(super) async fn find<T: Named>(api: &Api, name: &str) -> Result<Option<T>, S
     api.call(move |client| {
         let called: Vec<T> = client.list(T::PLACE, &[("Name", short.as_str())])?;
         // Others may be called so, too; a name of the control plane is nobody's own.
-        Ok(called
-            .into_iter()
-            .find(|one| one.metadata().get(NAME) == Some(&name) && one.status() != "deleting"))
+        Ok(called.into_iter().find(|one| one.is_called(&name) && one.status() != "deleting"))
     })
     .await
 }

@@ -90,7 +90,8 @@ pub async fn show(api: &Api, id: &str) -> Result<Snapshot, Status> {
 /// Removes a snapshot. What is not there is removed.
 ///
 /// # Errors
-/// FAILED_PRECONDITION while a volume is still made from it.
+/// FAILED_PRECONDITION while a volume is still made from it, INVALID_ARGUMENT for one of a group
+/// snapshot.
 pub async fn delete(api: &Api, id: &str) -> Result<(), Status> {
     let Ok(parsed) = id.parse::<SnapshotId>() else { return Ok(()) };
     match named::delete::<SnapshotView<'static>>(api, &parsed.to_string()).await? {
@@ -99,7 +100,7 @@ pub async fn delete(api: &Api, id: &str) -> Result<(), Status> {
             "snapshot {id} is {} still: {}",
             left.status, left.status_reason
         ))),
-        Err(error @ ClientError::Refused { status: 400, .. }) => {
+        Err(error @ ClientError::Refused { status: 400, reason: None, .. }) => {
             Err(Status::failed_precondition(status::chain(&error)))
         }
         Err(error) => Err(status::of(&error)),
@@ -140,20 +141,21 @@ pub async fn list(
     Ok(ListSnapshotsResponse { entries, next_token })
 }
 
-fn shown(view: &SnapshotView<'_>) -> Snapshot {
-    let id = text(&view.id);
+pub(super) fn shown(view: &SnapshotView<'_>) -> Snapshot {
+    let (id, group) = (text(&view.id), text(&view.group_snapshot_id));
     Snapshot {
         size_bytes: i64::try_from(view.size).unwrap_or(i64::MAX).saturating_mul(GIB),
         source_volume_id: text(&view.volume_id),
-        creation_time: created(&id),
+        // Those of one group snapshot are of one moment.
+        creation_time: created(if group.is_empty() { &id } else { &group }),
         ready_to_use: view.status == "available",
-        group_snapshot_id: String::new(),
+        group_snapshot_id: group,
         snapshot_id: id,
     }
 }
 
 /// When it was asked for: ids begin with the time (UUIDv7).
-fn created(id: &str) -> Option<Timestamp> {
+pub(super) fn created(id: &str) -> Option<Timestamp> {
     let (seconds, nanos) = Uuid::parse_str(id).ok()?.get_timestamp()?.to_unix();
     Some(Timestamp { seconds: i64::try_from(seconds).ok()?, nanos: i32::try_from(nanos).ok()? })
 }

@@ -3,11 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use osds_csi::controller::{ControllerService, Settings};
 use osds_csi::identity::IdentityService;
-use osds_csi::proto::GetPluginInfoRequest;
+use osds_csi::proto::group_controller_client::GroupControllerClient;
 use osds_csi::proto::identity_client::IdentityClient;
+use osds_csi::proto::{
+    GetPluginCapabilitiesRequest, GetPluginInfoRequest, GroupControllerGetCapabilitiesRequest,
+    plugin_capability,
+};
 use osds_csi::server::{ServeError, Socket, path_of, serve};
-use osds_csi::{DRIVER_NAME, Services};
+use osds_csi::{Api, DRIVER_NAME, Metrics, Services};
+use osds_rest_api::{ADMIN_TENANT, client};
 use tokio::sync::oneshot;
 
 use crate::connect::channel;
@@ -45,6 +51,43 @@ async fn served_and_cleaned_up() {
     assert!(!path.exists());
     std::fs::write(&path, "mine").unwrap();
     assert!(matches!(Socket::listen(&path).await, Err(ServeError::InTheWay { .. })));
+}
+
+/// What is called a group controller has to be one, on the same socket.
+#[tokio::test]
+async fn the_controller_is_a_group_controller() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("csi.sock");
+    let socket = Socket::listen(&path).await.unwrap();
+    // Nobody is asked for what a driver can do.
+    let api = Api::new(client::Settings {
+        endpoint: "http://127.0.0.1:9".into(),
+        tenant: ADMIN_TENANT.into(),
+        login: None,
+        ca_file: None,
+        timeout: Duration::from_secs(1),
+        user_agent: "test/1".into(),
+    });
+    let settings = Settings { driver_name: DRIVER_NAME.into(), auto_multi_attach: false };
+    let controller = Some(ControllerService::new(api, settings, Metrics::default()));
+    let (end, ended) = oneshot::channel::<()>();
+    let served = tokio::spawn(serve(socket, Services { controller, ..services() }, async {
+        let _ = ended.await;
+    }));
+    let channel = channel(&path, "http://localhost", Duration::from_secs(5)).await.unwrap();
+    let mut identity = IdentityClient::new(channel.clone());
+    let said = identity.get_plugin_capabilities(GetPluginCapabilitiesRequest {}).await.unwrap();
+    let service = plugin_capability::service::Type::GroupControllerService;
+    let offered =
+        plugin_capability::Type::Service(plugin_capability::Service { r#type: service.into() });
+    let mut capabilities = said.into_inner().capabilities.into_iter();
+    assert!(capabilities.any(|one| one.r#type == Some(offered)));
+    let mut groups = GroupControllerClient::new(channel);
+    let request = GroupControllerGetCapabilitiesRequest {};
+    let said = groups.group_controller_get_capabilities(request).await.unwrap().into_inner();
+    assert_eq!(said.capabilities.len(), 1);
+    end.send(()).unwrap();
+    served.await.unwrap().unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `osdsctl volume group`: volumes that belong together, and go together.
 //!
 //! The grammar and the columns are the original's, and so is the sentence that a deletion ends with;
-//! `--wait` is ours. Who is in a group is asked of the volumes: `volume list --groupId`.
+//! `--wait` and `snapshot` are ours. Who is in a group is asked of the volumes: `volume list --groupId`.
 
 use clap::{Args, Subcommand};
 use osds_rest_api::VolumeGroupView;
@@ -9,7 +9,7 @@ use osds_rest_api::client::Method;
 use osds_rest_api::request::{NewVolumeGroup, VolumeGroupUpdate};
 
 use super::list::{Filter, Filtered, List, by, unused};
-use super::path_of;
+use super::{group_snapshot, path_of};
 use crate::session::Session;
 use crate::wait::Wait;
 
@@ -58,6 +58,9 @@ the profiles.")]
     },
     /// Change what a group is called and who is in it.
     Update(Update),
+    /// Manage group snapshots: several volumes as they were at one moment.
+    #[command(subcommand)]
+    Snapshot(group_snapshot::Command),
 }
 
 #[derive(Debug, Args)]
@@ -148,6 +151,7 @@ impl Command {
                 let path = path_of(PLACE, &update.id);
                 session.show(&client.put::<VolumeGroupView<'_>>(&path, &body)?, SHOW)
             }
+            Self::Snapshot(command) => command.run(session),
         }
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod csi;
 pub(crate) mod dock;
 pub(crate) mod fileshare;
 pub(crate) mod group;
+pub(crate) mod group_snapshot;
 pub(crate) mod host;
 mod list;
 pub(crate) mod pool;

@@ -1,6 +1,6 @@
 //! `osdsctl volume snapshot`: a volume as it was at one moment.
 //!
-//! The grammar and the columns are the original's; `--wait` is ours. The profile of `-p` is sent
+//! The grammar and the columns are the original's; `--wait` and `--groupSnapshotId` are ours. The profile of `-p` is sent
 //! along as the original does, though a snapshot is kept where its volume is.
 
 use clap::Subcommand;
@@ -26,6 +26,7 @@ const CREATE: &[&str] = &[
     "ProfileId",
     "VolumeId",
     "Metadata",
+    "GroupSnapshotId",
     "StatusReason",
 ];
 const SHOW: &[&str] = &[
@@ -39,6 +40,7 @@ const SHOW: &[&str] = &[
     "ProfileId",
     "VolumeId",
     "Metadata",
+    "GroupSnapshotId",
     "StatusReason",
 ];
 const UPDATE: &[&str] = &[
@@ -51,6 +53,7 @@ const UPDATE: &[&str] = &[
     "ProfileId",
     "VolumeId",
     "Metadata",
+    "GroupSnapshotId",
     "StatusReason",
 ];
 
@@ -116,6 +119,7 @@ impl Filtered for Filters {
         by("userId", "UserId", "Only those of this user"),
         by("status", "Status", "Only those with this status, like available"),
         by("volumeId", "VolumeId", "Only those of this volume"),
+        by("groupSnapshotId", "GroupSnapshotId", "Only those of this group snapshot"),
     ];
 }
 

@@ -10,27 +10,19 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::SystemTime;
 
 use expect_test::expect_file;
 use osds_testkit::initiator::Error;
 
 use crate::scene::{ADMIN_TENANT, OSDS, Scene};
 
-/// The folder with `osdsctl`. It is another package, so Cargo builds it for the tests of the whole
-/// workspace and not for these alone; then it is built here. Not needlessly: a Cargo that is called
-/// by a test has another environment, which makes the next call build half of everything anew.
+/// The folder with `osdsctl`, which is built to match: it is another package, so Cargo does not
+/// build it for these tests.
 fn osdsctl() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         // <target>/<profile>/osds
         let folder = Path::new(OSDS).parent().unwrap();
-        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let sources = ["ctl/src", "rest-api/src"].map(|folder| newest(&crates.join(folder)));
-        let built = folder.join("osdsctl").metadata().and_then(|about| about.modified());
-        if built.is_ok_and(|built| sources.iter().all(|source| *source < built)) {
-            return folder.to_owned();
-        }
         let profile = match folder.file_name().and_then(|name| name.to_str()).unwrap() {
             "debug" => "dev",
             other => other,
@@ -46,15 +38,6 @@ fn osdsctl() -> &'static Path {
         assert!(folder.join("osdsctl").is_file());
         folder.to_owned()
     })
-}
-
-/// When the newest file below a folder was written.
-fn newest(folder: &Path) -> SystemTime {
-    let below = std::fs::read_dir(folder).unwrap().map(|entry| {
-        let (path, about) = entry.and_then(|e| Ok((e.path(), e.metadata()?))).unwrap();
-        if about.is_dir() { newest(&path) } else { about.modified().unwrap() }
-    });
-    below.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// A person at a shell.

@@ -6,6 +6,7 @@
 
 mod attachment;
 mod group;
+mod group_snapshot;
 mod host;
 mod profile;
 mod snapshot;
@@ -19,6 +20,7 @@ use crate::url;
 
 pub use attachment::{AttachmentUpdate, HostInfo, NewAttachment};
 pub use group::{NewVolumeGroup, VolumeGroupUpdate};
+pub use group_snapshot::NewGroupSnapshot;
 pub use host::{HostUpdate, NewFence, NewHost};
 pub use profile::{CustomProperties, NewProfile, ProfileUpdate};
 pub use snapshot::{NewSnapshot, SnapshotUpdate};

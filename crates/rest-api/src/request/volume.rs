@@ -23,8 +23,8 @@ pub struct NewVolume {
     /// Words for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// How large, in GiB; whether that makes sense is for the controller to say.
-    #[serde(skip_serializing_if = "is_zero")]
+    /// How large, in GiB; whether that makes sense is for the controller to say. Always said: with
+    /// 0 a copy is as large as its source.
     pub size: i64,
     /// Where; empty for `default`.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -50,10 +50,6 @@ pub struct NewVolume {
     /// Whether that snapshot is in a cloud.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub snapshot_from_cloud: bool,
-}
-
-fn is_zero(number: &i64) -> bool {
-    *number == 0
 }
 
 impl Checked for NewVolume {

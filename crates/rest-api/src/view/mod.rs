@@ -6,6 +6,7 @@
 
 mod attachment;
 mod group;
+mod group_snapshot;
 mod host;
 mod limits;
 mod place;
@@ -23,6 +24,7 @@ use crate::scalar::Id;
 
 pub use attachment::{AttachmentView, ConnectionInfo, Login, conceal_all};
 pub use group::VolumeGroupView;
+pub use group_snapshot::GroupSnapshotView;
 pub use host::HostView;
 pub use limits::IoLimitsView;
 pub use place::{DockView, FitView, PoolView};

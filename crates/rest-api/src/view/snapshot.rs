@@ -52,6 +52,9 @@ pub struct SnapshotView<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
     pub metadata: Cow<'a, BTreeMap<String, String>>,
+    /// Ours: the group snapshot that it is one of.
+    #[serde(skip_serializing_if = "Id::is_empty")]
+    pub group_snapshot_id: Id,
     /// Ours: why it is not as wished.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub status_reason: Cow<'a, str>,
@@ -74,6 +77,7 @@ impl<'a> SnapshotView<'a> {
             status: status.into(),
             volume_id: Id::of(snapshot.volume),
             metadata: Cow::Borrowed(&snapshot.metadata),
+            group_snapshot_id: snapshot.group.map(Id::of).unwrap_or_default(),
             status_reason: fault.map_or("", |fault| fault.message.as_str()).into(),
         }
     }
@@ -101,6 +105,7 @@ impl Listed for SnapshotView<'_> {
         "Size",
         "Status",
         "VolumeId",
+        "GroupSnapshotId",
     ];
     const SORT_KEYS: &'static [&'static str] =
         &["id", "name", "volumeid", "status", "userid", "tenantid", "size"];
@@ -118,6 +123,7 @@ impl Listed for SnapshotView<'_> {
             Cell::Number(self.size),
             Cell::Text(&self.status),
             Cell::Id(&self.volume_id),
+            Cell::Id(&self.group_snapshot_id),
         ][at]
     }
 }

@@ -61,6 +61,9 @@ const TABLE: &[(&str, &[(Verb, Action)])] = &[
             (Delete, Action::SnapshotDelete),
         ],
     ),
+    // Whoever may not take one snapshot may not take several.
+    ("block/groupSnapshots", &[(Get, Action::SnapshotList), (Post, Action::SnapshotCreate)]),
+    ("block/groupSnapshots/{id}", &[(Get, Action::SnapshotGet), (Delete, Action::SnapshotDelete)]),
     ("block/replications", &[(Get, Action::ReplicationList), (Post, Action::ReplicationCreate)]),
     ("block/replications/detail", &[(Get, Action::ReplicationListDetail)]),
     (

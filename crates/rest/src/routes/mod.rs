@@ -5,6 +5,7 @@
 
 mod attachments;
 mod docks;
+mod group_snapshots;
 mod groups;
 mod hosts;
 mod not_yet;
@@ -48,6 +49,7 @@ pub(crate) fn documented() -> (Router<Arc<App>>, OpenApi) {
         .merge(attachments::routes())
         .merge(groups::routes())
         .merge(snapshots::routes())
+        .merge(group_snapshots::routes())
         .split_for_parts();
     openapi::finish(&mut document);
     (routes, document)

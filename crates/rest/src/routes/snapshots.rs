@@ -156,8 +156,8 @@ async fn update(
     ),
     responses(
         (status = 202, description = "Empty, unless it was waited for in vain"),
-        (status = 400, description = "A volume is still being made from it",
-         body = ErrorBody<'static>),
+        (status = 400, description = "A volume is still being made from it, or it is one of a group \
+         snapshot, which is deleted as a whole", body = ErrorBody<'static>),
         (status = 404, body = ErrorBody<'static>),
     ),
 )]
@@ -171,7 +171,11 @@ async fn delete(
 }
 
 /// An administrator sees the cause of a fault, its tenant what sort of fault it is.
-fn view<'a>(snapshot: &'a Snapshot, state: &'a SnapshotState, scope: &Scope) -> SnapshotView<'a> {
+pub(super) fn view<'a>(
+    snapshot: &'a Snapshot,
+    state: &'a SnapshotState,
+    scope: &Scope,
+) -> SnapshotView<'a> {
     let fault = state.fault.as_ref();
     let view = SnapshotView::of(snapshot, snapshot_status(state), fault);
     if scope.caller.admin { view } else { view.for_tenant(fault) }

@@ -10,7 +10,7 @@
 
 use std::cell::Cell;
 
-use osds_model::{Host, Volume};
+use osds_model::{Host, Snapshot, Volume};
 use osds_store::Store;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -27,6 +27,9 @@ struct Things {
     volume: String,
     host: String,
     attachment: String,
+    group_snapshot: String,
+    /// The one that is in it.
+    snapshot: String,
     volume_name: String,
     host_name: String,
     initiator: String,
@@ -36,11 +39,13 @@ struct Things {
 
 impl Things {
     /// Words that say which of them is spoken of. As long as each other's in every tenant.
-    fn words(&self) -> [&str; 6] {
+    fn words(&self) -> [&str; 8] {
         [
             &self.volume,
             &self.host,
             &self.attachment,
+            &self.group_snapshot,
+            &self.snapshot,
             &self.volume_name,
             &self.host_name,
             &self.initiator,
@@ -51,7 +56,14 @@ impl Things {
     fn nobodys(tenant: &str) -> Self {
         let id = |last: u8| format!("019a0000-0000-7000-8000-0000000000{last:02}");
         let named = |number| Self::named(tenant, number);
-        Self { volume: id(1), host: id(2), attachment: id(3), ..named(99) }
+        Self {
+            volume: id(1),
+            host: id(2),
+            attachment: id(3),
+            group_snapshot: id(4),
+            snapshot: id(5),
+            ..named(99)
+        }
     }
 
     fn named(tenant: &str, number: usize) -> Self {
@@ -60,6 +72,8 @@ impl Things {
             volume: String::new(),
             host: String::new(),
             attachment: String::new(),
+            group_snapshot: String::new(),
+            snapshot: String::new(),
             volume_name: format!("volume-zq{number:02}"),
             host_name: format!("host-zq{number:02}"),
             initiator: format!("iqn.2026-11.test:zq{number:02}"),
@@ -72,18 +86,23 @@ impl Things {
         let mut things = Self::named(tenant, number);
         let post = |path: &str, body: Value, status: u16| {
             let path = format!("/v1beta/{tenant}/{path}");
-            scene.post_wait(&path, &body.to_string()).expect(status).id()
+            scene.post_wait(&path, &body.to_string()).expect(status)
         };
         let body = json!({"name": things.volume_name, "size": 1, "multiAttach": true,
             "description": things.secret, "metadata": {"note": things.secret}});
-        things.volume = post("block/volumes", body, 202);
+        things.volume = post("block/volumes", body, 202).id();
         let body = json!({"hostName": things.host_name, "osType": "linux", "ip": "10.0.0.1",
             "accessMode": "agentless", "username": things.secret,
             "initiators": [{"portName": things.initiator, "protocol": "iscsi"}]});
-        things.host = post("host/hosts", body, 200);
+        things.host = post("host/hosts", body, 200).id();
         let body = json!({"volumeId": things.volume, "hostId": things.host,
             "mountpoint": things.secret});
-        things.attachment = post("block/attachments", body, 202);
+        things.attachment = post("block/attachments", body, 202).id();
+        let body = json!({"name": things.volume_name, "volumeIds": [things.volume],
+            "description": things.secret, "metadata": {"note": things.secret}});
+        let taken = post("block/groupSnapshots", body, 202);
+        things.group_snapshot = taken.id();
+        things.snapshot = taken.json()["snapshots"][0]["id"].as_str().unwrap().to_owned();
         things
     }
 }
@@ -147,6 +166,7 @@ impl Call {
             format!("hostName={}", of.host_name),
             format!("tenantId={}", of.tenant),
             format!("snapshotId={}", of.volume),
+            format!("groupSnapshotId={}", of.group_snapshot),
             "status=available".to_owned(),
             "sortKey=name&sortDir=asc".to_owned(),
             "force=true".to_owned(),
@@ -160,11 +180,15 @@ impl Call {
             "name": name, "size": 1, "newSize": 2, "description": "d", "metadata": {"a": "b"},
             "volumeId": if self.own_volume { &who.volume } else { &of.volume },
             "hostId": if self.own_host { &who.host } else { &of.host },
+            "volumeIds": [if self.own_volume { &who.volume } else { &of.volume }, &of.volume],
             "volumes": [of.volume], "addVolumes": [of.volume], "attachmentId": of.attachment,
             "sourceVolumeId": of.volume, "id": of.volume, "tenantId": of.tenant,
             "hostName": name, "osType": "linux", "ip": "10.0.0.1", "accessMode": "agentless",
             "reason": "r",
         });
+        if self.own_host && self.own_volume {
+            body["volumeIds"] = json!([who.volume]);
+        }
         if self.described {
             body["hostId"] = "".into();
             // A host of one's own, whose initiator somebody else has too.
@@ -178,11 +202,17 @@ impl Call {
 }
 
 /// All that tenants other than `who` have.
-fn of_others(scene: &Scene, who: &str) -> (Vec<Volume>, Vec<Host>) {
+fn of_others(scene: &Scene, who: &str) -> (Vec<Volume>, Vec<Host>, Vec<Snapshot>) {
     let view = scene.store.view();
+    let snapshots = view.iter::<Snapshot>().filter(|s| s.tenant.as_str() != who);
+    let snapshots = snapshots.map(|s| Snapshot::clone(s)).collect();
     let volumes = view.iter::<Volume>().filter(|v| v.tenant.as_str() != who);
     let hosts = view.iter::<Host>().filter(|h| h.tenant.as_str() != who);
-    (volumes.map(|v| Volume::clone(v)).collect(), hosts.map(|h| Host::clone(h)).collect())
+    (
+        volumes.map(|v| Volume::clone(v)).collect(),
+        hosts.map(|h| Host::clone(h)).collect(),
+        snapshots,
+    )
 }
 
 /// The members that a value has, all the way down.
@@ -242,7 +272,10 @@ fn a_tenant_is_shown_nothing_of_another_changes_nothing_and_cannot_tell_it_is_th
             prop_assert_eq!(&of_others(&scene, &who.tenant), &before, "{:?}: changed", route);
             for other in &others {
                 let Things { volume, host, attachment, volume_name, secret, .. } = *other;
-                for word in [volume, host, attachment, volume_name, secret] {
+                let Things { group_snapshot, snapshot, .. } = *other;
+                let others_words =
+                    [volume, host, attachment, volume_name, secret, group_snapshot, snapshot];
+                for word in others_words {
                     // What a refused request said may be said again.
                     let said = answer.status >= 400 && whose.words().contains(&word.as_str());
                     let shown = answer.body.contains(word.as_str()) && !said;

@@ -7,6 +7,7 @@ mod changes;
 mod client;
 mod contract;
 mod faults;
+mod group_snapshots;
 mod groups;
 mod hostile;
 mod isolation;

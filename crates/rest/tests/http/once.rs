@@ -34,6 +34,7 @@ fn b24_everything_that_can_be_made_is_made_once() {
         ("block/attachments", 202, first_generation.to_string()),
         ("block/volumeGroups", 202, group.to_string()),
         ("block/snapshots", 202, json!({"name": "s", "volumeId": volume}).to_string()),
+        ("block/groupSnapshots", 202, json!({"name": "s", "volumeIds": [volume]}).to_string()),
     ] {
         let path = format!("{T}/{noun}");
         let before = count(&scene, noun);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::scene::{Scene, T};
 
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PUT"];
-const PATHS: [&str; 26] = [
+const PATHS: [&str; 28] = [
     "docks",
     "docks/{id}",
     "docks/{id}/drift",
@@ -32,12 +32,14 @@ const PATHS: [&str; 26] = [
     "block/attachments/{id}",
     "block/snapshots",
     "block/snapshots/{id}",
+    "block/groupSnapshots",
+    "block/groupSnapshots/{id}",
     "block/volumeGroups",
     "block/volumeGroups/{id}",
     "block/replications/{id}/enable",
     "{id}",
 ];
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 30] = [
     "name",
     "size",
     "newSize",
@@ -50,6 +52,8 @@ const KEYS: [&str; 28] = [
     "snapshotId",
     "sourceVolumeId",
     "volumeId",
+    "volumeIds",
+    "groupId",
     "hostId",
     "attachMode",
     "sharing",
@@ -174,7 +178,9 @@ fn no_request_is_the_servers_fault() {
     let profile = scene.shared_profile("p", "true");
     let group = format!(r#"{{"name":"g","profiles":["{profile}"]}}"#);
     let group = scene.post(&format!("{T}/block/volumeGroups"), &group).expect(202).id();
-    let known = vec![volume, host, held, profile, group, "nope".to_owned()];
+    let taken = format!(r#"{{"name":"g","volumeIds":["{volume}"]}}"#);
+    let taken = scene.post_wait(&format!("{T}/block/groupSnapshots"), &taken).expect(202).id();
+    let known = vec![volume, host, held, profile, group, taken, "nope".to_owned()];
     let id = prop_oneof![
         4 => prop::sample::select(known),
         1 => any::<String>().prop_map(|text| encoded(&text)),
