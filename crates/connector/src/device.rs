@@ -121,7 +121,20 @@ impl Device {
     /// # Errors
     /// It cannot.
     pub fn flush(&self, machine: &Machine) -> Result<(), ConnectError> {
-        machine.run("blockdev", &["--flushbufs".as_ref(), self.path.as_os_str()]).map(drop)
+        self.flush_while(machine, || true).map(drop)
+    }
+
+    /// The same for as long as `goes_on` says so; whether it was done by then.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn flush_while(
+        &self,
+        machine: &Machine,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<bool, ConnectError> {
+        let arguments = ["--flushbufs".as_ref(), self.path.as_os_str()];
+        Ok(machine.run_while("blockdev", &arguments, goes_on)?.is_some())
     }
 
     /// Opens it for nobody else: neither a mount nor a second one who asks for this has it.

@@ -255,24 +255,33 @@ impl Connector for Nvme {
 
     fn disconnect(&self, connection: &Connection) -> Result<(), ConnectError> {
         let Target { nqn, .. } = target_of(connection)?;
-        let controllers = Controller::all_of(&self.machine, nqn)?;
+        let is_live = || {
+            Controller::all_of(&self.machine, nqn)
+                .is_ok_and(|all| all.iter().any(Controller::is_live))
+        };
         for disk in controllers::disks(&self.machine, nqn)? {
             // Without a live controller a flush would wait for ten minutes, and for nobody: a host
-            // that was put out has nothing that could still land.
-            let is_live = controllers.iter().any(Controller::is_live);
-            let device = if is_live { Device::named(&self.machine, &disk)? } else { None };
-            match device.map(|device| device.flush(&self.machine)) {
-                Some(Ok(())) => {}
+            // that was put out has nothing that could still land. It may be found out in the middle.
+            let device = if is_live() { Device::named(&self.machine, &disk)? } else { None };
+            match device.map(|device| device.flush_while(&self.machine, is_live)) {
+                Some(Ok(true)) => {}
                 Some(Err(error)) => {
                     tracing::warn!(disk, error = %error.chain(), "not flushed");
                 }
-                None => tracing::warn!(disk, "not flushed: its storage host does not answer"),
+                Some(Ok(false)) | None => {
+                    tracing::warn!(disk, "not flushed: its storage host does not answer");
+                }
             }
         }
         // nvme-cli opens every device it knows before it disconnects anything, and waits there for one
         // whose storage host is away (seen in the lab): then the kernel is asked directly.
-        if controllers.iter().any(Controller::is_live)
-            && let Err(error) = self.machine.run("nvme", &["disconnect", "--nqn", nqn])
+        let is_away = || {
+            let staying = Controller::of(&self.machine, nqn);
+            staying.is_ok_and(|all| all.iter().any(|controller| !controller.is_live()))
+        };
+        let disconnect = ["disconnect", "--nqn", nqn];
+        if is_live()
+            && let Err(error) = self.machine.run_while("nvme", &disconnect, || !is_away())
         {
             tracing::warn!(error = %error.chain(), "nvme disconnect failed");
         }

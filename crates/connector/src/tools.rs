@@ -3,12 +3,18 @@
 //! Programs are run by argument vector, never through a shell, in the C locale. What they print is
 //! kept for messages; what they are given is no secret, as everybody on a machine can read it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use crate::error::{ConnectError, Kind};
+
+/// How often it is looked whether a program is still worth waiting for.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Where programs, sysfs and settings of this machine are.
 #[derive(Clone, Debug)]
@@ -92,6 +98,31 @@ impl Machine {
         }
         let why = format!("it ended with {}: {}", ended.code, ended.complaint);
         Err(ConnectError::new(Kind::Temporary, command_line(program, arguments)).because(why))
+    }
+
+    /// The same for as long as `goes_on` says so, which is asked now and then; `None` when it said no:
+    /// the program then goes on by itself, for one that waits in the kernel cannot be ended.
+    ///
+    /// # Errors
+    /// The program did not succeed.
+    pub fn run_while<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        arguments: &[S],
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Option<String>, ConnectError> {
+        let (ended, end) = mpsc::channel();
+        let (machine, name) = (self.clone(), program.to_owned());
+        let own: Vec<OsString> = arguments.iter().map(|one| one.as_ref().to_owned()).collect();
+        // Nobody listens any more when it was given up.
+        thread::spawn(move || ended.send(machine.run(&name, &own)));
+        loop {
+            match end.recv_timeout(ASK_AGAIN) {
+                Ok(outcome) => return outcome.map(Some),
+                Err(RecvTimeoutError::Timeout) if goes_on() => {}
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
     }
 
     /// A file's text without blanks at its ends; `None` when there is no such file.

@@ -196,21 +196,41 @@ fn every_port_is_used_where_the_kernel_multiplexes_and_one_where_not() {
     }
 }
 
-#[test]
-fn a_storage_host_that_is_away_keeps_nobody_waiting() {
-    let scene = Scene::new();
-    scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]).unwrap();
-    scene.file("sys/class/nvme/nvme1/state", "connecting\n");
-    // The kernel, which takes away what it is told to.
+/// The kernel, which takes away what it is told to.
+fn kernel(scene: &Scene) -> std::thread::JoinHandle<()> {
     let class = scene.path("sys/class");
-    let kernel = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let told = class.join("nvme/nvme1/delete_controller");
         while fs::read_to_string(&told).unwrap() != "1" {
             std::thread::yield_now();
         }
         fs::remove_dir_all(class.join("nvme/nvme1")).unwrap();
         fs::remove_dir_all(class.join("nvme-subsystem/nvme-subsys9")).unwrap();
-    });
+    })
+}
+
+#[test]
+fn a_storage_host_that_goes_in_the_middle_keeps_nobody_waiting() {
+    let scene = Scene::new();
+    scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]).unwrap();
+    // The kernel finds out while somebody flushes, who waits on.
+    let gone = "#!/bin/sh\necho flushing >> $ROOT/log\n\
+                echo connecting > $ROOT/sys/class/nvme/nvme1/state\n\
+                while [ -e $ROOT/sys/class/nvme/nvme1 ]; do sleep 0.01; done\n";
+    scene.program("blockdev", gone);
+    let kernel = kernel(&scene);
+    scene.nvme().disconnect(&connection(&[])).unwrap();
+    kernel.join().unwrap();
+    assert_eq!(scene.log().lines().last(), Some("flushing"), "{}", scene.log());
+    assert_eq!(scene.left(), Vec::<String>::new());
+}
+
+#[test]
+fn a_storage_host_that_is_away_keeps_nobody_waiting() {
+    let scene = Scene::new();
+    scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]).unwrap();
+    scene.file("sys/class/nvme/nvme1/state", "connecting\n");
+    let kernel = kernel(&scene);
     scene.nvme().disconnect(&connection(&[])).unwrap();
     kernel.join().unwrap();
     let log = scene.log();
