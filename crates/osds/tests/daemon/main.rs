@@ -14,6 +14,7 @@ mod crowd;
 mod demo;
 mod drift;
 mod freeze;
+mod group_snapshot;
 mod grow;
 mod import;
 mod initiators;

@@ -31,11 +31,11 @@ struct Places {
 const OF_A: Places = Places { front: 0, back: END - 8 };
 const OF_B: Places = Places { front: 8, back: END - 16 };
 
-fn write(session: &mut Session, at: u64, number: u64) {
+pub fn write(session: &mut Session, at: u64, number: u64) {
     session.write(at, &number.to_le_bytes().repeat(64)).expect("a host that is let in writes");
 }
 
-fn read(session: &mut Session, at: u64) -> u64 {
+pub fn read(session: &mut Session, at: u64) -> u64 {
     let block = session.read(at, 1).expect("a host that is let in reads");
     let (number, rest) = block.split_first_chunk().expect("a block is longer");
     let number = u64::from_le_bytes(*number);
