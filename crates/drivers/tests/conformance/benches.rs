@@ -98,7 +98,7 @@ pub struct LvmBench {
 impl LvmBench {
     const DEVICE: &str = "OSDS_TEST_LVM_DEVICE";
 
-    /// `None` where no device is given: it needs root, device-mapper and 128 MiB that hold nothing.
+    /// `None` where no device is given: it needs root, device-mapper and 81 MiB that hold nothing.
     pub fn new(thin: bool) -> Option<Self> {
         let Ok(device) = std::env::var(Self::DEVICE) else {
             println!("SKIPPED: lvm: no {}; cargo xtask lab test conformance runs it", Self::DEVICE);
@@ -107,13 +107,14 @@ impl LvmBench {
         // What must never be seen.
         let disk = std::fs::File::options().write(true).open(&device).unwrap();
         let _ = Self::try_run(&["vgremove", "-ff", "-y", "osds-test"]);
-        for at in 0..128 {
+        let mib = if thin { 81 } else { 65 };
+        for at in 0..mib {
             disk.write_all_at(&vec![0xA5; 1 << 20], at << 20).unwrap();
         }
         disk.sync_all().unwrap();
         drop(disk);
-        let size = if thin { "81m" } else { "65m" };
-        Self::run(&["pvcreate", "-ff", "-y", "--setphysicalvolumesize", size, &device]);
+        let size = format!("{mib}m");
+        Self::run(&["pvcreate", "-ff", "-y", "--setphysicalvolumesize", &size, &device]);
         Self::run(&["vgcreate", "-s", "1m", "osds-test", &device]);
         if thin {
             Self::run(&[

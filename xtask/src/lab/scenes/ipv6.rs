@@ -95,7 +95,8 @@ fn over_iscsi(
         &refused.text,
     );
     for client in [a, b] {
-        client.must(&own.attach(&format!("detach {volume}")))?;
+        let detach = own.attach(&format!("detach {volume}"));
+        client.must(&format!("{detach} || {{ tail -20 /tmp/multipathd.log; exit 1; }}"))?;
         let left = client.must(host::LEFT)?;
         checks.check(left.is_empty(), &format!("{name}: detached, nothing is left"), &left);
     }
