@@ -21,7 +21,7 @@ pub fn play(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let (on_a, on_b) = (on_a?, on_b?);
     b.must(&format!(
         "yes BBBB | head -c 65536 >/tmp/b; for one in 1 2 3 4; do setsid sh -c \
-         'while dd if=/tmp/b of={on_b} oflag=direct bs=65536 count=1 2>/dev/null; do :; done' \
+         'while dd if=/tmp/b of={on_b} oflag=direct conv=nocreat bs=65536 count=1 2>/dev/null; do :; done' \
          >/dev/null 2>&1 </dev/null & done"
     ))?;
     let mark = format!(

@@ -27,9 +27,10 @@ pub fn named(client: &Client<'_>, last: char) -> Result<()> {
     .map(|_| ())
 }
 
+/// Writes four letters again and again to a block. Where there is no device, none is made a file.
 pub fn write(disk: &str, letters: &str, at: u32) -> String {
     format!(
-        "yes {letters} | head -c 4096 | dd of={disk} oflag=direct bs=4096 seek={at} count=1 iflag=fullblock 2>&1"
+        "yes {letters} | head -c 4096 | dd of={disk} oflag=direct conv=nocreat bs=4096 seek={at} count=1 iflag=fullblock 2>&1"
     )
 }
 
@@ -187,7 +188,7 @@ pub fn fence(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     let (on_a, on_b) = (on_a?, on_b?);
     let writes = format!(
         "yes BBBB | head -c 65536 >/tmp/b; for one in 1 2 3 4; do setsid sh -c \
-         'while dd if=/tmp/b of={on_b} oflag=direct bs=65536 count=1 2>/dev/null; do :; done' \
+         'while dd if=/tmp/b of={on_b} oflag=direct conv=nocreat bs=65536 count=1 2>/dev/null; do :; done' \
          >/dev/null 2>&1 </dev/null & done"
     );
     let mark = format!(
