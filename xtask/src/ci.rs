@@ -147,7 +147,7 @@ impl Run {
     }
 
     fn cargo(&self, step: &Step) -> Result<Command> {
-        let mut command = Command::new(workspace::cargo());
+        let mut command = workspace::cargo();
         command.current_dir(workspace::root()?).args(step.arguments());
         command.envs(step.environment().iter().copied());
         if self.require_packages {

@@ -4,9 +4,11 @@
 //! put where it belongs. A run in which ours is not what the table says leaves the page alone.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::workspace;
 
 const FILE: &str = "docs/book/src/conformance.md";
 /// What stands before the page in the example's output; the suite's own words come first.
@@ -16,7 +18,7 @@ const MARK: &str = "=== page\n";
 pub fn run() -> Result<()> {
     let arguments =
         ["run", "--quiet", "--release", "--package", "osds-testkit", "--example", "conformance"];
-    let output = Command::new(env!("CARGO"))
+    let output = workspace::cargo()
         .args(arguments)
         .stderr(Stdio::inherit())
         .output()

@@ -125,7 +125,7 @@ fn build(folder: &Path) -> Result<PathBuf> {
     // With a target named, the flags stay away from build scripts.
     let host = workspace::host_triple()?;
     let target = folder.join("target");
-    let status = Command::new(workspace::cargo())
+    let status = workspace::cargo()
         .current_dir(folder)
         .args(["build", "--release", "--target", &host])
         .env("RUSTFLAGS", FLAGS)

@@ -129,7 +129,7 @@ fn bench(which: Bench, quick: bool) -> Result<ExitCode> {
         Bench::All => &[CONTROL_PLANE, DATA_PATH, PUBLISH],
     };
     for (package, name) in benches {
-        let mut command = std::process::Command::new(env!("CARGO"));
+        let mut command = workspace::cargo();
         command.args(["bench", "--package", package, "--bench", name, "--"]);
         if !command.args(quick.then_some("--quick")).status()?.success() {
             return Ok(ExitCode::FAILURE);

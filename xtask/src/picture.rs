@@ -5,9 +5,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+
+use crate::workspace;
 
 const FILE: &str = "docs/demo.svg";
 /// Pixels from one character to the next, and from one line to the next.
@@ -16,7 +17,7 @@ const LINE: usize = 17;
 
 /// Runs the demo and draws what it printed.
 pub fn run() -> Result<()> {
-    let output = Command::new(env!("CARGO"))
+    let output = workspace::cargo()
         .args(["run", "--quiet", "--release", "--package", "osds", "--", "demo"])
         .output()
         .context("cannot run the demo")?;

@@ -3,7 +3,7 @@
 //! Each is an ordinary test that takes its number of rounds from the environment and does few of
 //! them in `ci`; here it does many, alone, and says how it gets on.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
@@ -56,7 +56,7 @@ impl Soak {
 pub fn run(which: Soak, rounds: Option<u32>) -> Result<ExitCode> {
     let (variable, test) = which.test();
     let rounds = rounds.unwrap_or_else(|| which.rounds()).max(1);
-    let status = Command::new(workspace::cargo())
+    let status = workspace::cargo()
         .current_dir(workspace::root()?)
         .arg("test")
         .args(test)

@@ -45,9 +45,18 @@ pub fn root() -> Result<PathBuf> {
     root.canonicalize().with_context(|| format!("could not find {}", root.display()))
 }
 
-/// The cargo that runs us, so that nested calls use the same toolchain.
-pub fn cargo() -> String {
-    env::var("CARGO").unwrap_or_else(|_| "cargo".into())
+/// The cargo that runs us, so that nested calls use the same toolchain, without what it told us of our
+/// own package: build scripts look at it (ring's does), and half of everything would be built anew
+/// whenever a call of ours and one by hand take turns.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
+    let ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(ours) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// The machine we run on, as the compiler names it.

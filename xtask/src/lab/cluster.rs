@@ -53,7 +53,7 @@ const PROGRAMS: [(&str, &str); 3] =
 
 /// Builds what the guests run of ours.
 pub fn binaries(places: &Places) -> Result<()> {
-    let mut build = Command::new(workspace::cargo());
+    let mut build = workspace::cargo();
     // All of the workspace with an example, as its tests are built: another choice of features would
     // be another build of nearly everything.
     let what = ["--workspace", "--bin", "osds", "--bin", "osdsctl", "--example", "csi-client"];
@@ -68,7 +68,7 @@ const SUITES: [(&str, &str); 3] =
 
 /// Builds the conformance suites, of which guests run those that want a kernel of their own.
 pub fn suites(places: &Places) -> Result<()> {
-    let mut build = Command::new(workspace::cargo());
+    let mut build = workspace::cargo();
     build.current_dir(&places.root).args(["test", "--quiet", "--no-run", "--workspace"]);
     for (_, test) in SUITES {
         build.args(["--test", test]);
