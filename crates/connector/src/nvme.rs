@@ -130,13 +130,23 @@ impl Nvme {
         Err(ConnectError::new(Kind::Temporary, doing).because(why))
     }
 
-    /// The namespace's device, once the kernel has made it.
+    /// What the device's namespace calls itself; `None` before the kernel says so, which is a moment
+    /// after it shows the device.
+    fn name_of(&self, disk: &str) -> Result<Option<String>, ConnectError> {
+        let file = self.machine.path("sys/block").join(disk).join("wwid");
+        Ok(self.machine.read(&file)?.filter(|name| !name.is_empty()))
+    }
+
+    /// The namespace's device, once the kernel has made all of it.
     fn wait_for_disk(&self, nqn: &str) -> Result<String, ConnectError> {
         let begun = Instant::now();
         let mut is_scanned = false;
         loop {
-            if let Some(disk) = controllers::disks(&self.machine, nqn)?.into_iter().next() {
-                return Ok(disk);
+            let disk = controllers::disks(&self.machine, nqn)?.into_iter().next();
+            if let Some(disk) = &disk
+                && self.name_of(disk)?.is_some()
+            {
+                return Ok(disk.clone());
             }
             // A controller of an earlier attachment may not have been told.
             if !is_scanned && begun.elapsed() >= PATIENCE / 3 {
@@ -147,7 +157,10 @@ impl Nvme {
             }
             if begun.elapsed() >= PATIENCE {
                 let doing = format!("waiting for the namespace of {nqn}");
-                let why = "the controller is there and the device is not";
+                let why = match disk {
+                    Some(disk) => format!("{disk} is there and has no name yet"),
+                    None => "the controller is there and the device is not".to_owned(),
+                };
                 return Err(ConnectError::new(Kind::Temporary, doing).because(why));
             }
             // sleep: the kernel makes the device in its own time and tells nobody but udev.
@@ -157,8 +170,7 @@ impl Nvme {
 
     /// Whether the device is this volume, by what its namespace says itself.
     fn check_identity(&self, disk: &str, access: &Access) -> Result<(), ConnectError> {
-        let file = self.machine.path("sys/block").join(disk).join("wwid");
-        let found = self.machine.read(&file)?.unwrap_or_default();
+        let found = self.name_of(disk)?.unwrap_or_default();
         let expected = Access::namespace_names(access.volume);
         if expected.iter().any(|name| name.eq_ignore_ascii_case(&found)) {
             return Ok(());

@@ -153,15 +153,12 @@ fn the_machines_own_host_id_goes_with_its_own_name() {
 #[test]
 fn a_namespace_of_another_name_is_not_touched() {
     let scene = Scene::new();
-    for wrong in ["uuid.00000000-0000-7000-8000-00000000beef", ""] {
-        scene.file("wwid", wrong);
-        let error = scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]).unwrap_err();
-        assert_eq!(error.kind, Kind::Wrong, "{}", error.chain());
-        assert!(!scene.log().contains("blockdev"), "{}", scene.log());
-        scene.nvme().disconnect(&connection(&[])).unwrap();
-        assert_eq!(scene.left(), Vec::<String>::new());
-        fs::remove_file(scene.path("log")).unwrap();
-    }
+    scene.file("wwid", "uuid.00000000-0000-7000-8000-00000000beef");
+    let error = scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]).unwrap_err();
+    assert_eq!(error.kind, Kind::Wrong, "{}", error.chain());
+    assert!(!scene.log().contains("blockdev"), "{}", scene.log());
+    scene.nvme().disconnect(&connection(&[])).unwrap();
+    assert_eq!(scene.left(), Vec::<String>::new());
     // The name without a uuid is as good.
     scene.file("wwid", &format!("eui.{}", V.0.simple()));
     scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]).unwrap();
@@ -194,6 +191,23 @@ fn every_port_is_used_where_the_kernel_multiplexes_and_one_where_not() {
         assert_eq!(error.kind, Kind::Temporary);
         assert!(error.chain().contains(word), "{}", error.chain());
     }
+}
+
+/// The kernel shows a device before it shows what the device is called.
+#[test]
+fn a_device_is_looked_at_when_all_of_it_is_there() {
+    let scene = Scene::new();
+    scene.file("wwid", "");
+    let name = scene.path("sys/block/nvme9n1/wwid");
+    let kernel = std::thread::spawn(move || {
+        while !name.exists() {
+            std::thread::yield_now();
+        }
+        fs::write(&name, format!("uuid.{V}\n")).unwrap();
+    });
+    let device = scene.connect(AttachMode::ReadWrite, &["10.0.0.1:4421"]);
+    assert_eq!(device.unwrap(), "dev/nvme9n1");
+    kernel.join().unwrap();
 }
 
 /// The kernel, which takes away what it is told to.

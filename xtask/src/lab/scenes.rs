@@ -306,7 +306,8 @@ impl<'a> Stage<'a> {
     }
 
     fn logout(&self, client: &Client<'_>) -> Result<()> {
-        let script = "iscsiadm -m node --logoutall=all >/dev/null 2>&1; iscsiadm -m node -o delete 2>&1 || true";
+        let script = "iscsiadm -m node --logoutall=all >/dev/null 2>&1; iscsiadm -m node -o delete 2>&1; \
+                      timeout 20 nvme disconnect-all; rm -f /var/lib/osds/client/*.json; true";
         client.must(script).map(|_| ())
     }
 
