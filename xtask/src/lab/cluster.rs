@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::io::{BufRead as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -125,6 +126,16 @@ pub fn start(places: &Places, image: &Image) -> Result<Vec<Guest>> {
     }
     println!("lab: three guests up in {:.1} s", began.elapsed().as_secs_f32());
     Ok(guests)
+}
+
+/// Ends the guests with us however we end, also where nothing is dropped: by Ctrl-C, or killed. For as
+/// long as the value lives; its pipe is what the watcher hears us by.
+pub fn end_with_us(guests: &[Guest]) -> Result<Child> {
+    let pids = guests.iter().filter_map(Guest::pid).map(|pid| pid.to_string());
+    let mut watcher = Command::new("sh");
+    watcher.args(["-c", "cat >/dev/null; kill \"$@\"", "watcher"]).args(pids);
+    watcher.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    watcher.process_group(0).spawn().context("could not run sh")
 }
 
 /// Runs one script in a guest, or each line that is typed.

@@ -91,11 +91,16 @@ impl Guest {
         qemu.args(["-device", "virtio-9p-pci,fsdev=share,mount_tag=host"]);
         let log = File::create(home.join("qemu.log"))?;
         qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // A Ctrl-C is for us; the guests end when we do.
+        // A Ctrl-C is for us; the guests end when we do (`cluster::end_with_us`).
         std::os::unix::process::CommandExt::process_group(&mut qemu, 0);
         let process = qemu.spawn().context("could not start qemu-system-x86_64")?;
         fs::write(home.join("pid"), process.id().to_string())?;
         Ok(Self { name: who.name, home, process: Some(process), channel: Mutex::default() })
+    }
+
+    /// Its process, if it is ours.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 
     /// One that another call of the lab left running.

@@ -137,6 +137,7 @@ pub fn run(places: &Places, wanted: &Wanted, keep: bool) -> Result<Outcome> {
         cluster::suites(places)?;
     }
     let mut guests = cluster::start(places, &image)?;
+    let _watcher = if keep { None } else { Some(cluster::end_with_us(&guests)?) };
     let mut checks = Checks::new();
     let result = play(&guests, wanted, &mut checks);
     checks.end("the lab", result);
