@@ -1,13 +1,11 @@
 //! What tests of a real kernel's targets share: whether there is one, the volumes, and a lie.
 //!
 //! They need root, the targets' modules and a directory on a disk, named by OSDS_TEST_CONFIGFS, whose
-//! machine is given up to them: `cargo xtask lab test conformance` plays them in a guest. Elsewhere
-//! each test says that it was skipped. There is one kernel, so they run one after the other, each
-//! under names of its own.
+//! machine is given up to them: `cargo xtask lab test conformance` plays them in a guest, and nothing
+//! else does. There is one kernel, so they run one after the other, each under names of its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,16 +29,10 @@ const HOME: &str = "OSDS_TEST_CONFIGFS";
 /// There is one kernel for all cases.
 pub static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// The directory for volumes; says that the test is skipped where none is given.
-pub fn given(test: &str) -> Option<PathBuf> {
+/// The directory for volumes.
+pub fn home() -> PathBuf {
     let home = std::env::var_os(HOME).map(PathBuf::from);
-    if home.is_none() {
-        let why = format!("no {HOME}; cargo xtask lab test conformance runs it");
-        // Past the harness, which keeps what a test prints to itself.
-        writeln!(std::io::stdout(), "SKIPPED: {}::{test}: {why}", module_path!())
-            .expect("stdout is open");
-    }
-    home
+    home.expect("OSDS_TEST_CONFIGFS names a directory; cargo xtask lab test conformance gives one")
 }
 
 /// A number that no test of this process had before.
@@ -201,9 +193,10 @@ macro_rules! suites {
         mod $name {
             $(
                 #[tokio::test(flavor = "multi_thread")]
+                #[ignore = "takes a kernel for itself: cargo xtask lab test conformance"]
                 async fn $case() {
                     let _alone = crate::kernel::ALONE.lock().await;
-                    let Some(home) = crate::kernel::given(stringify!($name::$case)) else { return };
+                    let home = crate::kernel::home();
                     let bench = crate::Bench::new(&home, crate::kernel::Medium::$medium);
                     crate::target::$case(&bench).await;
                     bench.end().await;
@@ -211,10 +204,10 @@ macro_rules! suites {
             )+
 
             #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "takes a kernel for itself: cargo xtask lab test conformance"]
             async fn a_driver_that_revokes_nobody_is_caught() {
                 let _alone = crate::kernel::ALONE.lock().await;
-                let name = stringify!($name::a_driver_that_revokes_nobody_is_caught);
-                let Some(home) = crate::kernel::given(name) else { return };
+                let home = crate::kernel::home();
                 for is_first in [true, false] {
                     let bench = crate::Bench::new(&home, crate::kernel::Medium::$medium);
                     let lying = crate::Bench { lies: true, ..bench.clone() };
