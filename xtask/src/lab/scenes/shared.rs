@@ -95,7 +95,10 @@ fn clustered(checks: &mut Checks, (a, on_a): On<'_>, (b, on_b): On<'_>) -> Resul
         "OCFS2 is mounted on A and B at once",
         &(one.text + &other.text),
     );
-    let count = "for i in $(seq 20); do ( flock 9; n=$(cat /mnt/shared/n 2>/dev/null || echo 0); \
+    // Made by one of them: it is the lock that both count under, not who makes it first.
+    a.must("echo 0 >/mnt/shared/n; : >/mnt/shared/lock; sync")?;
+    b.must("cat /mnt/shared/n /mnt/shared/lock")?;
+    let count = "for i in $(seq 20); do ( flock 9; n=$(cat /mnt/shared/n); \
                  echo $((n + 1)) >/mnt/shared/n ) 9>/mnt/shared/lock; done; echo >/mnt/shared/of-$(cat /proc/sys/kernel/hostname)";
     let (one, other) = both(|| a.must(count), || b.must(count));
     one.and(other)?;
