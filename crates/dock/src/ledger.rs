@@ -182,8 +182,11 @@ impl Ledger {
     /// Puts a wish in place of the one held. Durable when it returns.
     ///
     /// # Errors
-    /// [`LedgerError::Io`]; the wish held is still the one before.
+    /// [`LedgerError::Io`], also when the ledger could not be read; the wish held is still the one
+    /// before.
     pub async fn put(&self, wish: &VolumeWish) -> Result<(), LedgerError> {
+        // Who reads the files takes what is being written for what a crash left.
+        self.loaded().await?;
         let (ledger, wish) = (self.clone(), wish.clone());
         blocking(move || {
             ledger.write(&wish)?;
@@ -193,9 +196,9 @@ impl Ledger {
         .await
     }
 
-    /// Forgets tombstones that are a day old and moments that are nobody's, and names the entries whose files somebody took
-    /// away. Those are written back with [`Ledger::put`] by who has the volume's turn: a newer wish
-    /// may be on its way to the same file.
+    /// Forgets tombstones that are a day old and moments that are nobody's, and names the entries
+    /// whose files somebody took away. Those are written back with [`Ledger::put`] by who has the
+    /// volume's turn: a newer wish may be on its way to the same file.
     ///
     /// # Errors
     /// [`LedgerError::Io`].
