@@ -12,13 +12,13 @@ use osds_lifecycle::snapshot::MOST_AT_ONCE;
 use osds_lifecycle::status;
 use osds_model::{
     DockId, GroupId, GroupSnapshotId, Moment, Pool, Reason, SnapshotId, TenantId, Volume,
-    VolumeGroup,
+    VolumeGroup, VolumeId,
 };
-use osds_store::{SnapshotsWhere, Txn, View, decide};
+use osds_store::{SnapshotsWhere, Txn, Versioned, View, decide};
 use tracing::info;
 use uuid::Uuid;
 
-use crate::snapshots::{Snapshotted, draft, joined, wish_away, wish_for};
+use crate::snapshots::{Draft, Snapshotted, draft, joined, wish_away, wish_for};
 use crate::volumes::lost_pool;
 use crate::{Caller, Controller, Error, NewSnapshot, requests, volumes};
 
@@ -88,25 +88,20 @@ impl Controller {
                 return Ok((Txn::new(), before.ok_or_else(requests::gone)?));
             }
             let volumes = volumes_of(view, caller, &new)?;
-            let of = volumes.iter().map(|volume| (volume.id, SnapshotId(Uuid::now_v7())));
+            let of = volumes.keys().map(|volume| (*volume, SnapshotId(Uuid::now_v7())));
             let moment = Arc::new(Moment { group, of: of.collect() });
-            let mut drafts = Vec::new();
-            for (volume, id) in &moment.of {
-                let new = NewSnapshot {
-                    name: new.name.clone(),
-                    description: new.description.clone(),
-                    volume: volume.to_string(),
-                    profile: String::new(),
-                    metadata: new.metadata.clone(),
-                };
-                drafts.push(draft(view, caller, &new, (*id, Some(&moment)), now)?);
-            }
-            let member = |draft: &crate::snapshots::Draft<'_>| {
-                let snapshot = Arc::new(draft.snapshot.clone());
-                let state = draft.state.snapshots.get(&snapshot.id)?.clone();
-                Some(Snapshotted { snapshot, state })
+            let each = NewSnapshot {
+                name: new.name.clone(),
+                description: new.description.clone(),
+                metadata: new.metadata.clone(),
+                ..NewSnapshot::default()
             };
-            let mut members: Vec<_> = drafts.iter().filter_map(member).collect();
+            let drafts: Vec<_> = volumes
+                .into_values()
+                .zip(moment.of.values())
+                .map(|(volume, id)| draft(view, caller, volume, &each, (*id, Some(&moment)), now))
+                .collect::<Result<_, _>>()?;
+            let mut members = drafts.iter().map(Draft::made).collect::<Result<Vec<_>, _>>()?;
             members.sort_by_key(|member| member.snapshot.id);
             let txn = wish_for(view, drafts, now)?;
             let txn = requests::remember(txn, view, caller, group, now);
@@ -185,7 +180,7 @@ fn volumes_of<'a>(
     view: &'a View,
     caller: &Caller,
     new: &NewGroupSnapshot,
-) -> Result<Vec<&'a Volume>, Error> {
+) -> Result<BTreeMap<VolumeId, &'a Versioned<Volume>>, Error> {
     let failed = |why: String| Error::Invalid(format!("{CREATING}{why}"));
     let apart = |why: String| Error::unfit(Reason::NotTogether, format!("{CREATING}{why}"));
     let mut volumes = Vec::new();
@@ -194,7 +189,7 @@ fn volumes_of<'a>(
         ("", ids) => {
             for id in ids {
                 let missing = |_| failed(caller.cannot_find("volume", id));
-                volumes.push(&*volumes::find(view, caller, id).map_err(missing)?.value);
+                volumes.push(volumes::find(view, caller, id).map_err(missing)?);
             }
         }
         (id, []) => {
@@ -202,7 +197,7 @@ fn volumes_of<'a>(
             let group = group.filter(|group| caller.sees(&group.tenant));
             let group = group.ok_or_else(|| failed(caller.cannot_find("volume group", id)))?;
             let members = view.volumes_of_group(group.id).filter_map(|id| view.get::<Volume>(id));
-            volumes.extend(members.map(|volume| &*volume.value));
+            volumes.extend(members);
             if volumes.is_empty() {
                 return Err(failed(format!("volume group {id} has no volumes")));
             }
@@ -234,7 +229,7 @@ fn volumes_of<'a>(
             one.id, other.id
         )));
     }
-    Ok(volumes)
+    Ok(volumes.into_iter().map(|volume| (volume.id, volume)).collect())
 }
 
 fn find(view: &View, caller: &Caller, id: &str) -> Result<GroupSnapshotted, Error> {

@@ -83,13 +83,12 @@ impl Controller {
                 let before = SnapshotId(before);
                 return Ok((Txn::new(), joined(view, before).ok_or_else(requests::gone)?));
             }
-            let drawn = draft(view, caller, &new, (id, None), now)?;
-            let known = drawn.state.snapshots.get(&id).cloned();
-            let snapshot = drawn.snapshot.clone();
-            let txn = wish_for(view, vec![drawn], now)?;
-            let txn = requests::remember(txn, view, caller, id, now);
-            let state = known.ok_or_else(|| Error::invalid("the snapshot was not added"))?;
-            Ok((txn, Snapshotted { snapshot: Arc::new(snapshot), state }))
+            let missing = |_| Error::Invalid(caller.cannot_find("volume", &new.volume));
+            let volume = volumes::find(view, caller, &new.volume).map_err(missing)?;
+            let draft = draft(view, caller, volume, &new, (id, None), now)?;
+            let made = draft.made()?;
+            let txn = wish_for(view, vec![draft], now)?;
+            Ok((requests::remember(txn, view, caller, id, now), made))
         });
         let made = made.await?;
         let volume = made.snapshot.volume;
@@ -195,22 +194,30 @@ impl Controller {
 
 /// A snapshot that is to be wished for.
 pub(crate) struct Draft<'a> {
-    pub(crate) snapshot: Snapshot,
+    snapshot: Snapshot,
     volume: &'a Versioned<Volume>,
     /// What becomes of the volume's.
-    pub(crate) state: VolumeState,
+    state: VolumeState,
 }
 
-/// The snapshot that `new` asks for: under which id, and at which moment if not alone.
+impl Draft<'_> {
+    /// What is shown of it once it is wished for.
+    pub(crate) fn made(&self) -> Result<Snapshotted, Error> {
+        let state = self.state.snapshots.get(&self.snapshot.id).cloned();
+        let state = state.ok_or_else(|| Error::invalid("the snapshot was not added"))?;
+        Ok(Snapshotted { snapshot: Arc::new(self.snapshot.clone()), state })
+    }
+}
+
+/// The snapshot of `volume` that `new` asks for: under which id, and at which moment if not alone.
 pub(crate) fn draft<'a>(
-    view: &'a View,
+    view: &View,
     caller: &Caller,
+    volume: &'a Versioned<Volume>,
     new: &NewSnapshot,
     (id, moment): (SnapshotId, Option<&Arc<Moment>>),
     now: Timestamp,
 ) -> Result<Draft<'a>, Error> {
-    let missing = |_| Error::Invalid(caller.cannot_find("volume", &new.volume));
-    let volume = volumes::find(view, caller, &new.volume).map_err(missing)?;
     volumes::check_name(&new.name, CREATING)?;
     volumes::check_text(CREATING, &new.description, &new.metadata)?;
     let profile = match new.profile.as_str() {

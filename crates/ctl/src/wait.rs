@@ -13,8 +13,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use osds_rest_api::client::{Answer, ClientError, Method};
 use osds_rest_api::{AttachmentView, GroupSnapshotView, SnapshotView, VolumeGroupView, VolumeView};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cmd::path_of;
 use crate::session::Session;
 
 /// The longest that the server is asked to wait at once.
@@ -37,6 +39,8 @@ pub(crate) struct Wait {
 pub(crate) trait Settles: DeserializeOwned {
     /// What it is, for words.
     const NOUN: &'static str;
+    /// Its id.
+    fn id(&self) -> String;
     /// Its status word.
     fn status(&self) -> &str;
     /// Why it has that status, when something went wrong.
@@ -45,6 +49,9 @@ pub(crate) trait Settles: DeserializeOwned {
 
 impl Settles for VolumeView<'static> {
     const NOUN: &'static str = "volume";
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
     fn status(&self) -> &str {
         &self.status
     }
@@ -55,6 +62,9 @@ impl Settles for VolumeView<'static> {
 
 impl Settles for AttachmentView<'static> {
     const NOUN: &'static str = "volume attachment";
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
     fn status(&self) -> &str {
         &self.status
     }
@@ -65,6 +75,9 @@ impl Settles for AttachmentView<'static> {
 
 impl Settles for SnapshotView<'static> {
     const NOUN: &'static str = "volume snapshot";
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
     fn status(&self) -> &str {
         &self.status
     }
@@ -75,6 +88,9 @@ impl Settles for SnapshotView<'static> {
 
 impl Settles for GroupSnapshotView<'static> {
     const NOUN: &'static str = "group snapshot";
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
     fn status(&self) -> &str {
         &self.status
     }
@@ -85,6 +101,9 @@ impl Settles for GroupSnapshotView<'static> {
 
 impl Settles for VolumeGroupView<'static> {
     const NOUN: &'static str = "volume group";
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
     fn status(&self) -> &str {
         &self.status
     }
@@ -123,6 +142,36 @@ impl Wait {
         let until = self.wait.then(|| Instant::now() + patience);
         Waiting { session, until, seconds: self.timeout, spinner }
     }
+
+    /// Asks for a thing to be made at `place`, and shows it; once it has settled when that was asked
+    /// for, and then it fails if the thing is in an error.
+    pub(crate) fn make<T: Settles>(
+        self,
+        session: &Session,
+        place: &str,
+        body: &impl Serialize,
+        show: impl FnOnce(&T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let waiting = self.begin(session);
+        let first: T = waiting.send(Method::POST, place, Some(body))?.read()?;
+        let id = first.id();
+        let made = waiting.until_settled(&id, &path_of(place, &id), first)?;
+        show(&made)?;
+        if waiting.is_asked_for() { check(&id, &made) } else { Ok(()) }
+    }
+
+    /// Asks for the thing to be gone; returns once it is when that was asked for.
+    pub(crate) fn delete<T: Settles>(
+        self,
+        session: &Session,
+        place: &str,
+        id: &str,
+    ) -> anyhow::Result<()> {
+        let waiting = self.begin(session);
+        let path = path_of(place, id);
+        waiting.send(Method::DELETE, &path, None::<&()>)?;
+        waiting.until_gone::<T>(id, &path)
+    }
 }
 
 impl Waiting<'_> {
@@ -138,7 +187,7 @@ impl Waiting<'_> {
         &self,
         method: Method,
         path: &str,
-        body: Option<&impl serde::Serialize>,
+        body: Option<&impl Serialize>,
     ) -> Result<Answer, ClientError> {
         let request = self.session.client.request(method, path).wait(self.slice());
         match body {

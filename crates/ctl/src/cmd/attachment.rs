@@ -15,7 +15,7 @@ use super::list::{Filter, Filtered, List, by};
 use super::path_of;
 use crate::cli::Misuse;
 use crate::session::Session;
-use crate::wait::{Wait, check};
+use crate::wait::Wait;
 
 const PLACE: &str = "block/attachments";
 const LIST: &[&str] = &["Id", "HostId", "VolumeId", "Status", "AccessProtocol"];
@@ -218,13 +218,10 @@ impl Command {
                     sharing: sharing.map(Into::into),
                     ..NewAttachment::default()
                 };
-                let waiting = wait.begin(session);
-                let first: AttachmentView<'_> =
-                    waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
-                let id = first.id.to_string();
-                let attachment = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
-                session.show(&session.discreet(attachment.clone()), CREATE)?;
-                if waiting.is_asked_for() { check(&id, &attachment) } else { Ok(()) }
+                let show = |attachment: &AttachmentView<'static>| {
+                    session.show(&session.discreet(attachment.clone()), CREATE)
+                };
+                wait.make(session, PLACE, &body, show)
             }
             Self::Show { id } => {
                 let attachment = client.get(&path_of(PLACE, &id))?;

@@ -5,7 +5,6 @@
 
 use clap::{Args, Subcommand};
 use osds_rest_api::VolumeGroupView;
-use osds_rest_api::client::Method;
 use osds_rest_api::request::{NewVolumeGroup, VolumeGroupUpdate};
 
 use super::list::{Filter, Filtered, List, by, unused};
@@ -135,10 +134,7 @@ impl Command {
                 session.list(&client.list::<VolumeGroupView<'_>>(PLACE, &query)?, LIST)
             }
             Self::Delete { id, wait } => {
-                let waiting = wait.begin(session);
-                let path = path_of(PLACE, &id);
-                waiting.send(Method::DELETE, &path, None::<&()>)?;
-                waiting.until_gone::<VolumeGroupView<'_>>(&id, &path)?;
+                wait.delete::<VolumeGroupView<'_>>(session, PLACE, &id)?;
                 session.told(&format!("Delete group({id}) success."))
             }
             Self::Update(update) => {

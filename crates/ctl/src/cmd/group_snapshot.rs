@@ -6,13 +6,12 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use osds_rest_api::GroupSnapshotView;
-use osds_rest_api::client::Method;
 use osds_rest_api::request::NewGroupSnapshot;
 
 use super::list::{Filter, Filtered, List, by};
 use super::path_of;
 use crate::session::Session;
-use crate::wait::{Wait, check};
+use crate::wait::Wait;
 
 const PLACE: &str = "block/groupSnapshots";
 const LIST: &[&str] = &["Id", "Name", "Description", "Size", "Status", "Volumes"];
@@ -103,13 +102,8 @@ impl Command {
                     group_id: new.group.unwrap_or_default(),
                     ..NewGroupSnapshot::default()
                 };
-                let waiting = new.wait.begin(session);
-                let first: GroupSnapshotView<'_> =
-                    waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
-                let id = first.id.to_string();
-                let taken = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
-                session.show(&taken, SHOW)?;
-                if waiting.is_asked_for() { check(&id, &taken) } else { Ok(()) }
+                let show = |taken: &GroupSnapshotView<'static>| session.show(taken, SHOW);
+                new.wait.make(session, PLACE, &body, show)
             }
             Self::Show { id } => {
                 session.show(&client.get::<GroupSnapshotView<'_>>(&path_of(PLACE, &id))?, SHOW)
@@ -118,12 +112,7 @@ impl Command {
                 let query = list.query();
                 session.list(&client.list::<GroupSnapshotView<'_>>(PLACE, &query)?, LIST)
             }
-            Self::Delete { id, wait } => {
-                let waiting = wait.begin(session);
-                let path = path_of(PLACE, &id);
-                waiting.send(Method::DELETE, &path, None::<&()>)?;
-                waiting.until_gone::<GroupSnapshotView<'_>>(&id, &path)
-            }
+            Self::Delete { id, wait } => wait.delete::<GroupSnapshotView<'_>>(session, PLACE, &id),
         }
     }
 }

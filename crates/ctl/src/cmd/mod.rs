@@ -18,6 +18,6 @@ pub(crate) mod volume;
 use osds_rest_api::url;
 
 /// The path of one thing.
-fn path_of(place: &str, id: &str) -> String {
+pub(crate) fn path_of(place: &str, id: &str) -> String {
     format!("{place}/{}", url::encode(id))
 }

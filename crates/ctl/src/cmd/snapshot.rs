@@ -5,13 +5,12 @@
 
 use clap::Subcommand;
 use osds_rest_api::SnapshotView;
-use osds_rest_api::client::Method;
 use osds_rest_api::request::{NewSnapshot, SnapshotUpdate};
 
 use super::list::{Filter, Filtered, List, by};
 use super::path_of;
 use crate::session::Session;
-use crate::wait::{Wait, check};
+use crate::wait::Wait;
 
 const PLACE: &str = "block/snapshots";
 // The order is that of an empty list and of the objects.
@@ -135,13 +134,8 @@ impl Command {
                     profile_id: profile.unwrap_or_default(),
                     ..NewSnapshot::default()
                 };
-                let waiting = wait.begin(session);
-                let first: SnapshotView<'_> =
-                    waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
-                let id = first.id.to_string();
-                let snapshot = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
-                session.show(&snapshot, CREATE)?;
-                if waiting.is_asked_for() { check(&id, &snapshot) } else { Ok(()) }
+                let show = |snapshot: &SnapshotView<'static>| session.show(snapshot, CREATE);
+                wait.make(session, PLACE, &body, show)
             }
             Self::Show { id } => {
                 session.show(&client.get::<SnapshotView<'_>>(&path_of(PLACE, &id))?, SHOW)
@@ -150,12 +144,7 @@ impl Command {
                 let query = list.query();
                 session.list(&client.list::<SnapshotView<'_>>(PLACE, &query)?, LIST)
             }
-            Self::Delete { id, wait } => {
-                let waiting = wait.begin(session);
-                let path = path_of(PLACE, &id);
-                waiting.send(Method::DELETE, &path, None::<&()>)?;
-                waiting.until_gone::<SnapshotView<'_>>(&id, &path)
-            }
+            Self::Delete { id, wait } => wait.delete::<SnapshotView<'_>>(session, PLACE, &id),
             Self::Update { id, name, description } => {
                 let update = SnapshotUpdate { name, description, ..SnapshotUpdate::default() };
                 let path = path_of(PLACE, &id);

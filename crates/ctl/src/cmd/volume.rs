@@ -286,12 +286,7 @@ impl Volume {
                 client.request(Method::DELETE, &path).send()?;
                 Ok(())
             }
-            Command::Delete { id, wait, .. } => {
-                let waiting = wait.begin(session);
-                let path = path_of(PLACE, &id);
-                waiting.send(Method::DELETE, &path, None::<&()>)?;
-                waiting.until_gone::<VolumeView<'_>>(&id, &path)
-            }
+            Command::Delete { id, wait, .. } => wait.delete::<VolumeView<'_>>(session, PLACE, &id),
             Command::Update { id, name, description } => {
                 let update = VolumeUpdate { name, description, ..VolumeUpdate::default() };
                 let path = path_of(PLACE, &id);
@@ -352,12 +347,8 @@ impl Create {
             snapshot_from_cloud: self.snapshot_from_cloud,
             ..NewVolume::default()
         };
-        let waiting = self.wait.begin(session);
-        let first: VolumeView<'_> = waiting.send(Method::POST, PLACE, Some(&body))?.read()?;
-        let id = first.id.to_string();
-        let volume = waiting.until_settled(&id, &path_of(PLACE, &id), first)?;
-        session.show(&volume, CREATE)?;
-        if waiting.is_asked_for() { check(&id, &volume) } else { Ok(()) }
+        let show = |volume: &VolumeView<'static>| session.show(volume, CREATE);
+        self.wait.make(session, PLACE, &body, show)
     }
 }
 
