@@ -15,6 +15,7 @@ mod killed;
 mod lvm;
 mod nvme;
 mod own;
+mod preempt;
 mod reboot;
 mod shared;
 mod slow;
@@ -79,12 +80,13 @@ impl On {
 }
 
 /// Everything there is to play, in this order. Each clears the stage after it.
-const SCENES: [(Length, On, &str, Play); 24] = [
+const SCENES: [(Length, On, &str, Play); 26] = [
     (Short, Lio, "lio disk: one writes, one reads, the kernel's target says so", disk::play),
     (Short, Lio, "lio shared: reservations, compare and write, OCFS2", shared::play),
     (Short, Lio, "lio fence: a frozen host is put out", fence::play),
     (Long, LioFiles, "lio files: one writes, one reads, of a file", disk::play),
     (Long, LioFiles, "lio slow: a write under way at the moment of the detach", slow::play),
+    (Long, Lio, "lio preempt: a dead host is fenced by reservation", preempt::play),
     (Long, Lio, "lio killed: osds is killed at every step", killed::play),
     (Long, Lio, "lio reboot: the storage host crashes in the middle of I/O", reboot::play),
     (Long, Lio, "lio grow: a volume grows beneath two hosts", grow::play),
@@ -93,6 +95,7 @@ const SCENES: [(Length, On, &str, Play); 24] = [
     (Short, Embedded, "fence: a frozen host is put out", fence::play),
     (Long, Embedded, "shared: reservations, compare and write, OCFS2", shared::play),
     (Long, Embedded, "slow: a write under way at the moment of the detach", slow::play),
+    (Long, Embedded, "preempt: a dead host is fenced by reservation", preempt::play),
     (Long, Embedded, "reboot: the storage host crashes in the middle of I/O", reboot::play),
     (Long, Embedded, "grow: a volume grows beneath two hosts", grow::play),
     (Long, Embedded, "host: osds attach and detach over iSCSI", host::play),

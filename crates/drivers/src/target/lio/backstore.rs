@@ -118,6 +118,11 @@ impl Inner {
         }
         self.tree.write(format!("{path}/alias"), &alias(blocks))?;
         self.tree.write(format!("{path}/enable"), "1")?;
+        // A PREEMPT AND ABORT ends what runs under the old reservation, and waits. With an answer
+        // (TASK ABORTED) for each it waits until the host has taken note, which a dead host does not;
+        // and of its sender's own commands for ever, as the thread that waits is the one that would
+        // be told. The session then hangs, and so does the next detach.
+        self.tree.write(format!("{path}/attrib/emulate_tas"), "0")?;
         // The kernel goes by the path: what it opened must be what was opened before.
         let is_it = if is_device {
             let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));

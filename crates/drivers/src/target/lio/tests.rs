@@ -163,6 +163,7 @@ fn a_volumes_life_in_the_kernel() {
         echo -n 1 > core/fileio_1493/osds.fast.V/wwn/revision
         echo -n 'osds blocks DEVICE:INODE' > core/fileio_1493/osds.fast.V/alias
         echo -n 1 > core/fileio_1493/osds.fast.V/enable
+        echo -n 0 > core/fileio_1493/osds.fast.V/attrib/emulate_tas
         mkdir iscsi/iqn.2017-10.io.opensds:V
         mkdir GROUP
         echo -n 0 > GROUP/attrib/demo_mode_discovery

@@ -47,7 +47,7 @@ impl Rules for Lio {
         let group = |name: &str| (name.to_owned(), None);
         match parts(made).as_slice() {
             ["core", _, _] => {
-                let mut all = vec![file("enable", "0"), group("attrib")];
+                let mut all = vec![file("enable", "0"), file("attrib/emulate_tas", "1")];
                 let empty = ["alias", "control", "info", "pr/res_aptpl_metadata"];
                 let wwn = ["vpd_unit_serial", "company_id", "vendor_id", "product_id", "revision"];
                 all.extend(empty.map(|name| file(name, "")));
