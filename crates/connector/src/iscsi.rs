@@ -101,19 +101,23 @@ impl Iscsi {
         }
     }
 
-    /// The disk that this session has of the target's LUN, scanned for if need be.
+    /// The disk that this session has of the target's LUN, scanned for if need be, once the kernel has
+    /// made all of it: its directory is there a moment before it can be found by name.
     fn disk(&self, session: &Session, lun: u32) -> Result<String, ConnectError> {
         let deadline = Instant::now() + PATIENCE;
         let mut is_scanned = false;
         loop {
-            if let Some(disk) = session.disk(&self.machine, lun)? {
-                return Ok(disk);
-            }
-            if !is_scanned {
+            let disk = session.disk(&self.machine, lun)?;
+            let is_late = Instant::now() >= deadline;
+            if let Some(disk) = disk {
+                if is_late || self.name_of(&disk)?.is_some() {
+                    return Ok(disk);
+                }
+            } else if !is_scanned {
                 session.scan(&self.machine, lun)?;
                 is_scanned = true;
             }
-            if Instant::now() >= deadline {
+            if is_late {
                 let doing = format!("waiting for LUN {lun} of {}", session.target);
                 let why = "the session is there and the disk is not";
                 return Err(ConnectError::new(Kind::Temporary, doing).because(why));
@@ -123,13 +127,18 @@ impl Iscsi {
         }
     }
 
-    /// Whether the disk is this volume, by what it says itself.
-    fn check_identity(&self, disk: &str, expected: &str) -> Result<(), ConnectError> {
+    /// What the disk calls itself.
+    fn name_of(&self, disk: &str) -> Result<Option<String>, ConnectError> {
         let device = self.machine.path("sys/block").join(disk).join("device");
-        let found = match self.machine.read(&device.join("wwid"))? {
+        Ok(match self.machine.read(&device.join("wwid"))? {
             Some(wwid) if !wwid.is_empty() => Some(wwid),
             Some(_) | None => sessions::wwid_of_page(&device.join("vpd_pg83")),
-        };
+        })
+    }
+
+    /// Whether the disk is this volume, by what it says itself.
+    fn check_identity(&self, disk: &str, expected: &str) -> Result<(), ConnectError> {
+        let found = self.name_of(disk)?;
         if found.as_deref().is_some_and(|found| found.eq_ignore_ascii_case(expected)) {
             return Ok(());
         }

@@ -142,6 +142,23 @@ fn a_disk_of_another_name_is_not_touched() {
     assert_eq!(scene.left(), Vec::<String>::new());
 }
 
+/// The kernel shows a disk among the session's before it can be found by its name.
+#[test]
+fn a_disk_is_looked_at_when_all_of_it_is_there() {
+    let scene = Scene::new();
+    fs::write(scene.path("wwid"), "").unwrap();
+    let name = scene.path("sys/block/sd5/device/wwid");
+    let kernel = std::thread::spawn(move || {
+        // Last of all that iscsiadm makes here.
+        while !name.with_file_name("delete").exists() {
+            std::thread::yield_now();
+        }
+        fs::write(&name, Access::wwid(V)).unwrap();
+    });
+    assert_eq!(scene.connect(AttachMode::ReadWrite, &["10.0.0.1:5"]).unwrap(), "dev/sd5");
+    kernel.join().unwrap();
+}
+
 #[test]
 fn read_only_is_a_read_only_device() {
     let scene = Scene::new();
