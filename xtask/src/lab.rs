@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::{packages, workspace};
 
@@ -34,9 +34,11 @@ pub enum Lab {
         /// Let the guests run on afterwards, for `lab shell`.
         #[arg(long)]
         keep: bool,
+        #[command(flatten)]
+        kernel: Kernel,
     },
     /// Start the guests and leave them running.
-    Up,
+    Up(Kernel),
     /// Run a script in a running guest: one given here, or each line typed.
     Shell {
         /// Which: store, a or b.
@@ -47,7 +49,15 @@ pub enum Lab {
     /// Stop what `up` or `--keep` left running.
     Down,
     /// Only build the guests' image.
-    Image,
+    Image(Kernel),
+}
+
+/// What guests run.
+#[derive(Args)]
+pub struct Kernel {
+    /// The kernel of this package instead of Debian's own: a linux-image-*.deb of backports, say.
+    #[arg(long = "kernel", value_name = "DEB")]
+    package: Option<PathBuf>,
 }
 
 /// Where the lab keeps its image, its state and its logs.
@@ -90,7 +100,7 @@ pub enum Outcome {
 /// Every short scene, as a step of `ci`.
 pub fn whole() -> Result<Outcome> {
     match need_programs() {
-        Ok(()) => scenes::run(&Places::here()?, &scenes::Wanted::default(), false),
+        Ok(()) => scenes::run(&Places::here()?, None, &scenes::Wanted::default(), false),
         Err(missing) => Ok(Outcome::Skipped(missing.to_string())),
     }
 }
@@ -99,15 +109,15 @@ pub fn whole() -> Result<Outcome> {
 pub fn run(what: &Lab) -> Result<ExitCode> {
     let places = Places::here()?;
     match what {
-        Lab::Test { filter, long, keep } => {
+        Lab::Test { filter, long, keep, kernel } => {
             let wanted = scenes::Wanted { word: filter.clone(), long: *long };
-            match scenes::run(&places, &wanted, *keep)? {
+            match scenes::run(&places, kernel.package.as_deref(), &wanted, *keep)? {
                 Outcome::Held => {}
                 Outcome::Failed | Outcome::Skipped(_) => return Ok(ExitCode::FAILURE),
             }
         }
-        Lab::Up => {
-            let image = image::ensure(&places)?;
+        Lab::Up(kernel) => {
+            let image = image::ensure(&places, kernel.package.as_deref())?;
             cluster::binaries(&places)?;
             let mut guests = cluster::start(&places, &image)?;
             guests.iter_mut().for_each(guest::Guest::leave);
@@ -115,8 +125,8 @@ pub fn run(what: &Lab) -> Result<ExitCode> {
         }
         Lab::Shell { guest, script } => return cluster::shell(&places, guest, &script.join(" ")),
         Lab::Down => cluster::down(&places)?,
-        Lab::Image => {
-            image::ensure(&places)?;
+        Lab::Image(kernel) => {
+            image::ensure(&places, kernel.package.as_deref())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -75,6 +75,9 @@ impl Dock {
                 Err(error) => warn!(volume_id = %wish.volume, %error, "exports not restored yet"),
             }
         }
+        if let Err(error) = self.target.restored().await {
+            warn!(error = %error.chain(), "hosts may not reach all of their volumes yet");
+        }
     }
 
     /// What is really there for one volume.

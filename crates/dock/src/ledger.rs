@@ -134,8 +134,11 @@ impl Ledger {
             let path = ledger.moment_path(moment.group);
             // Ends in `new`, so that the next life removes what a crash leaves of it.
             let new = ledger.inner.directory.join(format!("{}.moment.new", moment.group));
-            replace(&ledger.inner.directory, &path, &new, &*moment)
-                .map_err(io_error("noting", &path))
+            replace(&ledger.inner.directory, &path, &new, &*moment).map_err(|error| {
+                // One that is there and may be gone after a crash must not be believed.
+                let _ = fs::remove_file(&path);
+                io_error("noting", &path)(error)
+            })
         })
         .await
     }

@@ -118,6 +118,16 @@ pub trait TargetDriver: Send + Sync + 'static {
         Ok(self.usage().await?.volumes.remove(&volume))
     }
 
+    /// Told once after each start, when everything that was exported before has been asked for again.
+    /// Hosts come back meanwhile; a target whose hosts give up for good when they come too early
+    /// lets nobody come before.
+    ///
+    /// # Errors
+    /// Hosts may not reach all of it.
+    async fn restored(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Whether it keeps reservations of the volume by itself, on no shelf of ours, for the next
     /// export. Cheap.
     fn keeps_reservations(&self, _volume: VolumeId) -> bool {

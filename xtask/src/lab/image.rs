@@ -82,7 +82,8 @@ const KERNEL_PARTS: &[&str] =
 
 /// A finished image.
 pub struct Image {
-    /// The kernel, uncompressed, which QEMU starts by its PVH entry: three seconds less emulation.
+    /// The kernel, uncompressed if it can be, which QEMU starts by its PVH entry: three seconds less
+    /// emulation.
     pub kernel: PathBuf,
     /// Reaches the root disk.
     pub initrd: PathBuf,
@@ -90,18 +91,21 @@ pub struct Image {
     pub root: PathBuf,
 }
 
-/// The image of today's recipe, made now if need be.
-pub fn ensure(places: &Places) -> Result<Image> {
+/// The image of today's recipe, made now if need be; with the kernel of this package, or Debian's.
+pub fn ensure(places: &Places, kernel: Option<&Path>) -> Result<Image> {
     super::need_programs()?;
     let apt = Apt::new(places)?;
-    let (kernel_package, names) = apt.closure()?;
+    let (debians, names) = apt.closure()?;
     let guest = places.root.join("lab/guest");
     let mut hash = Sha256::new();
     hash.update(include_str!("image.rs"));
     for script in SCRIPTS {
         hash.update(fs::read(guest.join(script)).with_context(|| format!("lab/guest/{script}"))?);
     }
-    hash.update(&kernel_package);
+    match kernel {
+        None => hash.update(&debians),
+        Some(file) => hash.update(fs::read(file).with_context(|| format!("{}", file.display()))?),
+    }
     names.iter().for_each(|name| hash.update(name));
     let name: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     let folder = places.images.join(&name);
@@ -118,9 +122,13 @@ pub fn ensure(places: &Places) -> Result<Image> {
     let say =
         |what: &str| println!("lab: image {name}: {:5.1} s {what}", began.elapsed().as_secs_f32());
     say(&format!("downloading what is missing of {} packages", names.len()));
-    apt.download(&kernel_package)?;
+    apt.download(kernel.is_none().then_some(&*debians))?;
+    let kernel = match kernel {
+        Some(file) => file.to_owned(),
+        None => apt.kernel_file(&debians)?.context("the kernel was not downloaded")?,
+    };
     let work = tempfile_in(&places.images)?;
-    build(&apt, (&kernel_package, &names), &guest, &work, &say)?;
+    build(&apt, (&kernel, &names), &guest, &work, &say)?;
     fs::remove_dir_all(&folder).ok();
     for leftover in ["tree", "kernel", "ird"] {
         fs::remove_dir_all(work.join(leftover)).ok();
@@ -224,13 +232,15 @@ impl Apt {
         }))
     }
 
-    fn download(&self, kernel: &str) -> Result<()> {
+    fn download(&self, kernel: Option<&str>) -> Result<()> {
         let install = ["-qq", "--download-only", "install"];
         run(Command::new("apt-get")
             .args(&self.options)
             .args(install)
             .args(PACKAGES.split_whitespace()))?;
-        if self.kernel_file(kernel)?.is_none() {
+        if let Some(kernel) = kernel
+            && self.kernel_file(kernel)?.is_none()
+        {
             // Alone: its dependencies would make an initramfs.
             let mut download = Command::new("apt-get");
             download.current_dir(&self.debs).args(&self.options).args(["-qq", "download", kernel]);
@@ -242,7 +252,7 @@ impl Apt {
 
 fn build(
     apt: &Apt,
-    (kernel, names): (&str, &[String]),
+    (kernel, names): (&Path, &[String]),
     guest: &Path,
     work: &Path,
     say: &dyn Fn(&str),
@@ -253,8 +263,7 @@ fn build(
         std::os::unix::fs::symlink(format!("usr/{folder}"), root.join(folder))?;
     }
     fs::create_dir_all(&tree)?;
-    let kernel = apt.kernel_file(kernel)?.context("the kernel was not downloaded")?;
-    unpack(&kernel, &tree, &[&["--wildcards"], KERNEL_PARTS].concat())?;
+    unpack(kernel, &tree, &[&["--wildcards"], KERNEL_PARTS].concat())?;
     let skip: Vec<_> = NO_FILES.iter().map(|path| format!("--exclude={path}")).collect();
     let skip: Vec<_> = skip.iter().map(String::as_str).collect();
     let wanted = |name: &&String| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out));
@@ -270,8 +279,9 @@ fn build(
     for module in closure_of(&tree, &version, MODULES)? {
         let below = module.strip_prefix(&from).with_context(|| module.display().to_string())?;
         let to = modules.join(below);
-        fs::create_dir_all(to.parent().context("a module lies in a folder")?)?;
-        fs::copy(&module, to)?;
+        let folder = to.parent().context("a module lies in a folder")?;
+        fs::create_dir_all(folder)?;
+        copy_module(&module, folder)?;
     }
     for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
         fs::copy(from.join(list), modules.join(list)).with_context(|| list.to_owned())?;
@@ -359,9 +369,7 @@ fn initrd(
     fs::copy(guest.join("initrd-init"), ird.join("init"))?;
     let mut order = String::new();
     for module in closure_of(tree, version, FIRST_MODULES)? {
-        let name = module.file_name().and_then(|name| name.to_str()).context("a module's name")?;
-        fs::copy(&module, ird.join("modules").join(name))?;
-        order += name;
+        order += &copy_module(&module, &ird.join("modules"))?;
         order.push('\n');
     }
     fs::write(ird.join("mods"), order)?;
@@ -399,7 +407,20 @@ fn closure_of(tree: &Path, version: &str, wanted: &str) -> Result<Vec<PathBuf>> 
     Ok(files)
 }
 
-/// The ELF kernel inside a bzImage: an xz stream behind some boot code.
+/// Copies a module to a folder, unpacked if need be: busybox loads no other. Its name there.
+fn copy_module(module: &Path, folder: &Path) -> Result<String> {
+    let name = module.file_name().and_then(|name| name.to_str()).context("a module's name")?;
+    let Some(plain) = name.strip_suffix(".xz") else {
+        fs::copy(module, folder.join(name))?;
+        return Ok(name.to_owned());
+    };
+    let to = File::create(folder.join(plain))?;
+    run(Command::new("xz").args(["--decompress", "--stdout"]).arg(module).stdout(to))?;
+    Ok(plain.to_owned())
+}
+
+/// The ELF kernel inside a bzImage, an xz stream behind some boot code; as it is when it is packed
+/// otherwise, and then it unpacks itself at every boot.
 fn uncompressed(packed: &Path, plain: &Path) -> Result<()> {
     const XZ: &[u8] = b"\xfd7zXZ\0";
     let mut bytes = Vec::new();
@@ -407,7 +428,10 @@ fn uncompressed(packed: &Path, plain: &Path) -> Result<()> {
         .and_then(|mut file| file.read_to_end(&mut bytes))
         .with_context(|| packed.display().to_string())?;
     let start = bytes.windows(XZ.len()).position(|window| window == XZ);
-    let start = start.with_context(|| format!("{} is not packed with xz", packed.display()))?;
+    let Some(start) = start else {
+        fs::write(plain, bytes).with_context(|| plain.display().to_string())?;
+        return Ok(());
+    };
     let mut xz = Command::new("xz")
         .args(["--decompress", "--stdout", "--quiet", "--single-stream"])
         .stdin(Stdio::piped())

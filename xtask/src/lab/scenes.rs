@@ -20,6 +20,7 @@ mod reboot;
 mod shared;
 mod slow;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -132,9 +133,9 @@ impl Wanted {
     }
 }
 
-/// Plays them.
-pub fn run(places: &Places, wanted: &Wanted, keep: bool) -> Result<Outcome> {
-    let image = image::ensure(places)?;
+/// Plays them, on the kernel of this package or Debian's.
+pub fn run(places: &Places, kernel: Option<&Path>, wanted: &Wanted, keep: bool) -> Result<Outcome> {
+    let image = image::ensure(places, kernel)?;
     cluster::binaries(places)?;
     if wanted.has(Long, conformance::NAME) {
         cluster::suites(places)?;

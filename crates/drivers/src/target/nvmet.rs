@@ -10,6 +10,10 @@
 //! not. A namespace is all of a subsystem's hosts', so each host has a subsystem of its own. All of
 //! a volume's have the same UUID and NGUID, so it is one volume everywhere.
 //!
+//! After a reboot of this machine hosts try to come back all the time, and newer kernels (6.10) give up
+//! for good when the port is open and their subsystem is not there yet. So ports lead nowhere until
+//! all that was there is back.
+//!
 //! Must stay true: a subsystem's directory is made before anything that is ours in configfs, and
 //! removed after it, so that whatever a crash leaves is found by it; and only subsystems of our
 //! prefix, our ports, and hosts that we made are ever touched (ADR 0034).
@@ -23,6 +27,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -46,6 +51,10 @@ use crate::{
 };
 
 pub use self::names::NQN_PREFIX;
+
+/// How long ports stay shut after a reboot, though not all of what was there is back: some of it may be
+/// on storage that does not answer.
+const SHUT: Duration = Duration::from_secs(10);
 
 /// How a kernel's NVMe target is set up.
 #[derive(Clone, Debug)]
@@ -79,6 +88,8 @@ struct Inner {
     exported: Mutex<HashMap<VolumeId, Exported>>,
     /// Held while hosts and ports, which subsystems share, come or go.
     shared: Mutex<()>,
+    /// Whether subsystems are reached as soon as they are made. Changes once, under `shared`.
+    is_open: AtomicBool,
     /// Subsystems that a thread takes away.
     leaving: Mutex<HashSet<String>>,
 }
@@ -111,25 +122,35 @@ impl NvmetTarget {
         let notes = Notes::open(notes)?;
         // After a reboot nothing of what they tell of is there.
         let there = tree.list("subsystems")?;
-        notes.keep_only(|volume, host| there.contains(&names.subsystem(volume, host)))?;
+        let some_lost =
+            notes.keep_only(|volume, host| there.contains(&names.subsystem(volume, host)))?;
+        let after_reboot = some_lost && !there.iter().any(|name| names.whose(name).is_some());
         let portals = if advertise.is_empty() {
             listen.iter().map(ToString::to_string).collect()
         } else {
             advertise
         };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                tree,
-                names,
-                notes,
-                listen,
-                portals,
-                drain_timeout,
-                exported: Mutex::default(),
-                shared: Mutex::default(),
-                leaving: Mutex::default(),
-            }),
-        })
+        let inner = Arc::new(Inner {
+            tree,
+            names,
+            notes,
+            listen,
+            portals,
+            drain_timeout,
+            exported: Mutex::default(),
+            shared: Mutex::default(),
+            is_open: AtomicBool::new(!after_reboot),
+            leaving: Mutex::default(),
+        });
+        if after_reboot {
+            let later = Arc::downgrade(&inner);
+            thread::spawn(move || {
+                thread::sleep(SHUT);
+                // What it cannot do is drift, and found as such.
+                let _ = later.upgrade().map(|inner| inner.open());
+            });
+        }
+        Ok(Self { inner })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -247,11 +268,49 @@ impl Inner {
             let link = format!("{subsystem}/allowed_hosts/{name}");
             tree.link(link, format!("hosts/{name}"))?;
         }
+        if self.is_open.load(Ordering::Acquire) {
+            self.let_reach(&[nqn.to_owned()])
+        } else {
+            Ok(())
+        }
+    }
+
+    fn let_reach(&self, nqns: &[String]) -> Result<(), DriverError> {
         for address in &self.listen {
-            let port = ports::ensure(tree, *address)?;
-            tree.link(format!("ports/{port}/subsystems/{nqn}"), &subsystem)?;
+            let port = ports::ensure(&self.tree, *address)?;
+            // The first opens the port: nothing else may come between them.
+            for nqn in nqns {
+                let link = format!("ports/{port}/subsystems/{nqn}");
+                self.tree.link(link, format!("subsystems/{nqn}"))?;
+            }
         }
         Ok(())
+    }
+
+    /// Lets hosts reach what is there, and from now on whatever is made.
+    fn open(&self) -> Result<(), DriverError> {
+        let _shared = lock(&self.shared);
+        if self.is_open.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let outcome = self.let_reach_all();
+        self.is_open.store(true, Ordering::Release);
+        outcome
+    }
+
+    fn let_reach_all(&self) -> Result<(), DriverError> {
+        let mut ready = Vec::new();
+        for (volume, host) in self.subsystems(None)? {
+            let nqn = self.names.subsystem(volume, host);
+            let note = self.notes.of(volume, host);
+            if note.is_some_and(|note| self.is_as_made(volume, &nqn, &note).unwrap_or(false)) {
+                ready.push(nqn);
+            }
+        }
+        // Whoever is put out from here on waits, and then finds the links.
+        let leaving = lock(&self.leaving);
+        ready.retain(|nqn| !leaving.contains(nqn));
+        if ready.is_empty() { Ok(()) } else { self.let_reach(&ready) }
     }
 
     /// In a thread of its own: the kernel waits for commands under way, and storage that hangs has
@@ -406,6 +465,9 @@ impl Inner {
         {
             return Ok(false);
         }
+        if !self.is_open.load(Ordering::Acquire) {
+            return Ok(true);
+        }
         for address in &self.listen {
             let Some(port) = ports::find(tree, *address)? else { return Ok(false) };
             if !tree.has(format!("ports/{port}/subsystems/{nqn}")) {
@@ -514,6 +576,10 @@ impl TargetDriver for NvmetTarget {
 
     async fn export_of(&self, volume: VolumeId) -> Result<Option<ExportFacts>, DriverError> {
         self.blocking(move |inner| Ok(inner.facts(Some(volume))?.remove(&volume))).await
+    }
+
+    async fn restored(&self) -> Result<(), DriverError> {
+        self.blocking(|inner| inner.open()).await
     }
 
     async fn usage(&self) -> Result<TargetUsage, DriverError> {

@@ -73,10 +73,20 @@ pub fn over_nvme(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
     own.start()?;
     nvme::named(a, 'a')?;
     nvme::named(b, 'b')?;
-    let volume = own.volume("reboot")?;
-    let attach = own.attach(&format!("attach {volume}"));
-    let (on_a, on_b) = both(|| a.must(&attach), || b.must(&attach));
-    let (on_a, on_b) = (on_a?, on_b?);
+    // A host that comes back before all of its volumes are must not lose the rest.
+    let volumes = ["reboot", "idle1", "idle2"].map(|name| own.volume(name));
+    let volumes: Vec<String> = volumes.into_iter().collect::<Result<_>>()?;
+    let each = |verb: &str| -> String {
+        let words = volumes.iter().map(|volume| own.attach(&format!("{verb} {volume}")));
+        format!("set -e; {}", words.collect::<Vec<_>>().join("; "))
+    };
+    let on_both = |script: &str| -> Result<(String, String)> {
+        let (one, other) = both(|| a.must(script), || b.must(script));
+        Ok((one?, other?))
+    };
+    let before = on_both(&each("attach"))?;
+    let first = |devices: &str| devices.lines().next().unwrap_or_default().to_owned();
+    let (on_a, on_b) = (first(&before.0), first(&before.1));
     let crash = || {
         store.reset()?;
         super::set_up(store)?;
@@ -87,14 +97,25 @@ pub fn over_nvme(stage: &Stage<'_>, checks: &mut Checks) -> Result<()> {
         Ok(served)
     };
     through(checks, (a, &on_a), (b, &on_b), crash)?;
-    let again = both(|| a.must(&attach), || b.must(&attach));
-    let again = (again.0?, again.1?);
-    let same = again == (on_a, on_b);
-    checks.check(same, "both have the device that they had", &format!("{again:?}"));
-    let detach = own.attach(&format!("detach {volume}"));
-    let (one, other) = both(|| a.must(&detach), || b.must(&detach));
-    one.and(other)?;
-    own.ctl(&format!("volume delete {volume} --wait"))?;
+    let read = |devices: &str| {
+        devices.lines().fold("set -e".to_owned(), |script, device| {
+            script
+                + &format!(
+                    "; timeout 60 dd if={device} of=/dev/null iflag=direct bs=4096 count=1 2>&1"
+                )
+        })
+    };
+    let (of_a, of_b) = both(|| a.run(&read(&before.0)), || b.run(&read(&before.1)));
+    let (of_a, of_b) = (of_a?, of_b?);
+    let what = "the volumes that nobody was writing to are back on both as well";
+    checks.check(of_a.ok() && of_b.ok(), what, &(of_a.text + &of_b.text));
+    let again = on_both(&each("attach"))?;
+    let what = "and all are the devices that they were";
+    checks.check(again == before, what, &format!("{before:?} {again:?}"));
+    on_both(&each("detach"))?;
+    for volume in &volumes {
+        own.ctl(&format!("volume delete {volume} --wait"))?;
+    }
     let left = nvme::left(stage)?;
     checks.check(left.is_empty(), "detached, nothing is left in configfs", &left);
     own.clear()

@@ -74,18 +74,17 @@ impl Notes {
         Ok(Self { directory, all: Mutex::new(all) })
     }
 
-    /// Removes the others.
+    /// Removes the others; whether there were any.
     pub(super) fn keep_only(
         &self,
         is_there: impl Fn(VolumeId, HostId) -> bool,
-    ) -> Result<(), DriverError> {
-        let all: Vec<_> = lock(&self.all).keys().copied().collect();
-        for (volume, host) in all {
-            if !is_there(volume, host) {
-                self.remove(volume, host)?;
-            }
+    ) -> Result<bool, DriverError> {
+        let mut others: Vec<_> = lock(&self.all).keys().copied().collect();
+        others.retain(|(volume, host)| !is_there(*volume, *host));
+        for (volume, host) in &others {
+            self.remove(*volume, *host)?;
         }
-        Ok(())
+        Ok(!others.is_empty())
     }
 
     pub(super) fn of(&self, volume: VolumeId, host: HostId) -> Option<Note> {

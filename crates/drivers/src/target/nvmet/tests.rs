@@ -2,7 +2,6 @@
 //! what a process that is killed anywhere leaves, and whose things are left alone.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use osds_model::Initiator;
 use tempfile::TempDir;
@@ -329,6 +328,7 @@ async fn whatever_a_kill_leaves_is_mended() {
             let next = scene.target();
             let wish = [(A, "a")];
             converge(&next, &scene, if wished { &wish } else { &[] }).await;
+            next.restored().await.unwrap();
             let clean = |text: String| text.replace(scene.home.path().to_str().unwrap(), "");
             if wished {
                 let found = clean(scene.kernel.picture());
@@ -378,7 +378,19 @@ async fn drift_and_a_reboot_heal() {
     scene.reboot();
     let target = scene.target();
     assert_eq!((target.exports().await.unwrap(), scene.notes()), (BTreeMap::new(), 0));
+    // Hosts that find a port open and their subsystem missing give up, so nobody finds one before.
+    attach(&target, &scene, A, "a").await.unwrap();
+    let hosts = target.export_of(V).await.unwrap().unwrap().hosts;
+    assert_eq!(hosts[&A].grant, grant_of("a").names(), "it is as it shall be for now");
+    assert_eq!(fs::read_dir(scene.path("ports")).unwrap().count(), 0);
     converge(&target, &scene, &[(A, "a"), (B, "b")]).await;
+    assert_eq!(fs::read_dir(scene.path("ports")).unwrap().count(), 0);
+    target.restored().await.unwrap();
+    assert_eq!(scene.kernel.picture(), whole);
+    // And from then on at once.
+    target.revoke(V, A).await.unwrap();
+    attach(&target, &scene, A, "a").await.unwrap();
+    target.restored().await.unwrap();
     assert_eq!(scene.kernel.picture(), whole);
 }
 
