@@ -1,6 +1,8 @@
 # On the storage host: osds with pools on the guest's own disk, one for each target, API and targets on
 # the lab's network. After a reset of the guest the disk is as it was, and nothing is made anew.
 set -e
+# Where the daemons listen: no connection of the guest's own takes one of these.
+echo 50040-50060 >/proc/sys/net/ipv4/ip_local_reserved_ports
 ip -6 addr replace fd09::1/64 dev $(ls /sys/class/net | grep ^e) nodad
 mount /dev/vdb /pool 2>/dev/null || { mkfs.ext4 -q -F /dev/vdb; mount /dev/vdb /pool; }
 # Where the kernel keeps reservations, on a real machine a disk as well.

@@ -165,19 +165,24 @@ impl Iscsi {
         Ok(None)
     }
 
+    /// The map over the disks, once all are in it; one that multipathd does not take in time is not
+    /// waited for.
     fn wait_for_map(&self, disks: &[String]) -> Result<String, ConnectError> {
         for disk in disks {
             // It may know of it by itself by now; then this changes nothing.
             let _ = self.machine.try_run("multipathd", &["add", "path", disk.as_str()])?;
         }
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
         loop {
-            for disk in disks {
-                if let Some(map) = self.map_over(disk)? {
-                    return Ok(map);
-                }
+            let maps =
+                disks.iter().map(|disk| self.map_over(disk)).collect::<Result<Vec<_>, _>>()?;
+            let is_whole = maps.iter().all(Option::is_some);
+            if let Some(map) = maps.into_iter().flatten().next()
+                && (is_whole || begun.elapsed() >= PATIENCE / 3)
+            {
+                return Ok(map);
             }
-            if Instant::now() >= deadline {
+            if begun.elapsed() >= PATIENCE {
                 let doing = format!("waiting for a multipath map over {}", disks.join(", "));
                 let why = "multipathd makes none; allow this volume in /etc/multipath.conf";
                 return Err(ConnectError::new(Kind::Temporary, doing).because(why));
