@@ -170,12 +170,11 @@ impl Nvme {
 
     /// Whether the device is this volume, by what its namespace says itself.
     fn check_identity(&self, disk: &str, access: &Access) -> Result<(), ConnectError> {
-        let found = self.name_of(disk)?.unwrap_or_default();
+        let found = self.name_of(disk)?.unwrap_or_else(|| "nothing".to_owned());
         let expected = Access::namespace_names(access.volume);
         if expected.iter().any(|name| name.eq_ignore_ascii_case(&found)) {
             return Ok(());
         }
-        let found = if found.is_empty() { "nothing" } else { &found };
         let why =
             format!("it calls itself {found} and has to be {}; it is not touched", expected[0]);
         let doing = format!("checking that {disk} is the volume");

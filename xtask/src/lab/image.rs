@@ -104,7 +104,7 @@ pub fn ensure(places: &Places, kernel: Option<&Path>) -> Result<Image> {
     }
     match kernel {
         None => hash.update(&debians),
-        Some(file) => hash.update(fs::read(file).with_context(|| format!("{}", file.display()))?),
+        Some(file) => hash.update(fs::read(file).with_context(|| file.display().to_string())?),
     }
     names.iter().for_each(|name| hash.update(name));
     let name: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();

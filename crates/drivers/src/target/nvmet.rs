@@ -10,9 +10,7 @@
 //! not. A namespace is all of a subsystem's hosts', so each host has a subsystem of its own. All of
 //! a volume's have the same UUID and NGUID, so it is one volume everywhere.
 //!
-//! After a reboot of this machine hosts try to come back all the time, and newer kernels (6.10) give up
-//! for good when the port is open and their subsystem is not there yet. So ports lead nowhere until
-//! all that was there is back.
+//! After a reboot of this machine ports lead nowhere until all that was there is back (`ports`).
 //!
 //! Must stay true: a subsystem's directory is made before anything that is ours in configfs, and
 //! removed after it, so that whatever a crash leaves is found by it; and only subsystems of our
@@ -273,44 +271,6 @@ impl Inner {
         } else {
             Ok(())
         }
-    }
-
-    fn let_reach(&self, nqns: &[String]) -> Result<(), DriverError> {
-        for address in &self.listen {
-            let port = ports::ensure(&self.tree, *address)?;
-            // The first opens the port: nothing else may come between them.
-            for nqn in nqns {
-                let link = format!("ports/{port}/subsystems/{nqn}");
-                self.tree.link(link, format!("subsystems/{nqn}"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets hosts reach what is there, and from now on whatever is made.
-    fn open(&self) -> Result<(), DriverError> {
-        let _shared = lock(&self.shared);
-        if self.is_open.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let outcome = self.let_reach_all();
-        self.is_open.store(true, Ordering::Release);
-        outcome
-    }
-
-    fn let_reach_all(&self) -> Result<(), DriverError> {
-        let mut ready = Vec::new();
-        for (volume, host) in self.subsystems(None)? {
-            let nqn = self.names.subsystem(volume, host);
-            let note = self.notes.of(volume, host);
-            if note.is_some_and(|note| self.is_as_made(volume, &nqn, &note).unwrap_or(false)) {
-                ready.push(nqn);
-            }
-        }
-        // Whoever is put out from here on waits, and then finds the links.
-        let leaving = lock(&self.leaving);
-        ready.retain(|nqn| !leaving.contains(nqn));
-        if ready.is_empty() { Ok(()) } else { self.let_reach(&ready) }
     }
 
     /// In a thread of its own: the kernel waits for commands under way, and storage that hangs has

@@ -3,18 +3,66 @@
 //! Two ports cannot have one address, so one that somebody else made there is used and left as it
 //! is. Ours have numbers from [`FIRST`] on, by which a half-made one is known; they go with the last
 //! subsystem on them.
+//!
+//! After a reboot of this machine hosts try to come back all the time, and newer kernels (6.10) give up
+//! for good when the port is open and their subsystem is not there yet. So ports lead nowhere until
+//! all that was there is back.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use osds_model::FaultKind;
 
+use super::Inner;
 use crate::DriverError;
 use crate::configfs::Configfs;
+use crate::thread::lock;
 
 /// The first number of ours: the letters of our name, and far from where people begin.
 const FIRST: u16 = 0x4f53;
 /// How many numbers are ours.
 const COUNT: u16 = 256;
+
+impl Inner {
+    /// Lets hosts reach these subsystems.
+    pub(super) fn let_reach(&self, nqns: &[String]) -> Result<(), DriverError> {
+        for address in &self.listen {
+            let port = ensure(&self.tree, *address)?;
+            // The first opens the port: nothing else may come between them.
+            for nqn in nqns {
+                let link = format!("ports/{port}/subsystems/{nqn}");
+                self.tree.link(link, format!("subsystems/{nqn}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets hosts reach what is there, and from now on whatever is made.
+    pub(super) fn open(&self) -> Result<(), DriverError> {
+        let _shared = lock(&self.shared);
+        if self.is_open.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let outcome = self.let_reach_all();
+        self.is_open.store(true, Ordering::Release);
+        outcome
+    }
+
+    fn let_reach_all(&self) -> Result<(), DriverError> {
+        let mut ready = Vec::new();
+        for (volume, host) in self.subsystems(None)? {
+            let nqn = self.names.subsystem(volume, host);
+            let note = self.notes.of(volume, host);
+            if note.is_some_and(|note| self.is_as_made(volume, &nqn, &note).unwrap_or(false)) {
+                ready.push(nqn);
+            }
+        }
+        // Whoever is put out from here on waits, and then finds the links.
+        let leaving = lock(&self.leaving);
+        ready.retain(|nqn| !leaving.contains(nqn));
+        if ready.is_empty() { Ok(()) } else { self.let_reach(&ready) }
+    }
+}
 
 /// The port with this address.
 pub(super) fn find(tree: &Configfs, address: SocketAddr) -> Result<Option<String>, DriverError> {
